@@ -1,0 +1,69 @@
+"""The budget of one shutdown: when each part of the grace period ends, as instants of the clock."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from graceful.settings import Settings
+
+# The release pays for the way out: a resource that hangs is given up, the report written and the process gone
+# before the watchdog would have to act. Seconds, and the largest part of what the signal has left.
+_EXIT_SECONDS: Final = 0.5
+_EXIT_PART: Final = 1 / 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Instants of the clock, in seconds: the first seven in the order of time, of which some may coincide.
+
+    `drain_latest` is when the drain must be over whatever happened before, so that `release_timeout` is left;
+    `drain_timeout` is no instant but the most seconds that the drain may take: infinite where nobody has set
+    it, since it then has what remains.
+    """
+
+    began: float
+    lame_duck_ends: float
+    drain_ends: float
+    release_ends: float
+    exit_ends: float
+    watchdog_acts: float
+    killed_at: float
+    drain_latest: float
+    drain_timeout: float
+
+    @classmethod
+    def of(cls, settings: Settings, *, began: float, lame_duck: bool = True) -> Budget:
+        """The budget of a signal that came at `began`.
+
+        Without `lame_duck` the drain begins at once, and has the lame duck's time too unless its own is set.
+        """
+        killed_at = began + settings.grace_period - settings.pre_stop
+        # The settings fit; the bounds here keep the order where sums of floats differ in their last digit.
+        watchdog_acts = max(began, killed_at - settings.exit_margin)
+        way_out = min(_EXIT_SECONDS, (watchdog_acts - began) * _EXIT_PART)
+        release_ends = max(began, watchdog_acts - way_out)
+        kept = max(settings.release_timeout, way_out + settings.release_timeout / 2)
+        drain_latest = min(release_ends, max(began, watchdog_acts - kept))
+        lame_duck_ends = min(began + settings.lame_duck, drain_latest) if lame_duck else began
+        drain_timeout = settings.drain_timeout if "drain_timeout" in settings.sources else math.inf
+        return cls(
+            began=began,
+            lame_duck_ends=lame_duck_ends,
+            drain_ends=min(lame_duck_ends + drain_timeout, drain_latest),
+            release_ends=release_ends,
+            exit_ends=(release_ends + watchdog_acts) / 2,
+            watchdog_acts=watchdog_acts,
+            killed_at=killed_at,
+            drain_latest=drain_latest,
+            drain_timeout=drain_timeout,
+        )
+
+    def drain_deadline(self, drain_began: float) -> float:
+        """When a drain that began at `drain_began` must end; never before it began.
+
+        What an early end of the lame duck leaves over goes to the drain; what a late one has used is not
+        taken from the release.
+        """
+        return max(drain_began, min(drain_began + self.drain_timeout, self.drain_latest))

@@ -1,0 +1,154 @@
+"""`graceful run`: uvicorn's own options, from uvicorn's own command, and our settings beside them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any, Final, NoReturn
+
+import click
+from uvicorn.config import LOGGING_CONFIG
+from uvicorn.main import main as uvicorn_command
+
+from graceful import settings
+from graceful.budget import Budget
+from graceful.errors import SettingsError
+from graceful.runtime import Runtime, current
+from graceful.servers import launch
+
+logger = logging.getLogger("graceful")
+
+# What makes no sense in one process that we own, or is said otherwise.
+_LEFT_OUT: Final = {
+    "app",
+    "port",
+    "version",
+    "workers",
+    "reload",
+    "reload_dirs",
+    "reload_includes",
+    "reload_excludes",
+    "reload_delay",
+    "timeout_worker_healthcheck",
+    "timeout_graceful_shutdown",
+}
+_NOT_YET: Final = {"admin_port", "admin_host", "stall_after", "termination_log"}
+
+_EXAMPLES: Final = """\
+Serve MODULE:APP, any ASGI app, on uvicorn, and end it well: on SIGTERM /ready fails, requests are still
+answered for the lame duck, then the listener closes, what is in flight may finish, resources are given
+back, and the process exits, all within the grace period.
+
+\b
+Examples:
+  graceful run app:app --host 0.0.0.0
+  graceful run app:create_app --factory --port 9000
+  GRACEFUL_LAME_DUCK=10 graceful run app:app --grace-period 60
+  exec graceful run app:app          in a shell script: else the signal does not arrive
+
+\b
+Exit codes:
+  0 all ended in time   1 the app failed or could not start   2 wrong usage or settings
+  70 ended by the watchdog   75 something was cut off   130, 131 forced by SIGINT, SIGQUIT
+"""
+
+
+def _options() -> list[click.Parameter]:
+    uvicorns = [option for option in uvicorn_command.params if option.name not in _LEFT_OUT]
+    port = click.Option(["--port"], type=int, help="Bind to this port; 0: any.  [default: PORT, then 8000]")
+    ours = [
+        click.Option(
+            [each.option],
+            default=None,
+            metavar=_METAVARS[each.kind],
+            allow_from_autoenv=False,
+            help=f"{each.help}  [env: {each.environment}]",
+        )
+        for each in settings.FIELDS
+        if each.name not in _NOT_YET
+    ]
+    return [click.Argument(["app"], metavar="MODULE:APP", envvar="UVICORN_APP"), *ours, port, *uvicorns]
+
+
+_HIGHEST_PORT: Final = 65535
+_METAVARS: Final = {"seconds": "SECONDS", "path": "PATH", "port": "PORT", "text": "TEXT", "flag": "BOOLEAN"}
+
+
+def _run(app: str, **given: Any) -> NoReturn:
+    ours = {each.name: given.pop(each.name, None) for each in settings.FIELDS}
+    options = _uvicorn_options(given)
+    app_dir = options.pop("app_dir", None)
+    sys.path.insert(0, "" if app_dir is None else app_dir)
+
+    def choose(loaded: Any) -> Runtime:
+        runtime = launch.runtime_within(loaded) or current() or Runtime()
+        runtime.overrule(ours)
+        _warn_of(options, runtime.settings.platform.name)
+        return runtime
+
+    launch.run(choose, app, options, exit="fast", allowed=_allowed_while_importing(ours))
+
+
+def _allowed_while_importing(ours: dict[str, Any]) -> float | None:
+    """What is known before the app's own runtime is; None where only that could make the values fit."""
+    try:
+        return Budget.of(settings.resolve({}, options=ours), began=0.0).watchdog_acts
+    except SettingsError:
+        return None
+
+
+def _uvicorn_options(given: dict[str, Any]) -> dict[str, Any]:
+    """As uvicorn's own command hands them to its configuration."""
+    options = dict(given)
+    options["headers"] = [tuple(header.split(":", 1)) for header in options.get("headers") or ()]
+    options["log_config"] = LOGGING_CONFIG if options.get("log_config") is None else options["log_config"]
+    if options.get("port") is None:
+        options["port"] = _port_of_the_platform()
+    return options
+
+
+def _port_of_the_platform() -> int:
+    """PORT, which many platforms set and an exec form cannot expand, else 8000."""
+    name = "PORT"
+    found = os.environ.get(name, "8000")
+    if not found.isdecimal() or int(found) > _HIGHEST_PORT:
+        raise SettingsError(name, found, f"expected a number from 0 to {_HIGHEST_PORT}")
+    return int(found)
+
+
+def _warn_of(options: dict[str, Any], platform: str) -> None:
+    """Warn of what is surely not meant."""
+    in_container = platform in {"kubernetes", "container"}
+    if (
+        in_container
+        and options.get("host") in {"127.0.0.1", "localhost", "::1"}
+        and not (options.get("uds") or options.get("fd"))
+    ):
+        logger.warning(
+            "listening on %s inside a container: nobody outside will reach it; use --host 0.0.0.0",
+            options["host"],
+        )
+    workers = os.environ.get("WEB_CONCURRENCY") or os.environ.get("UVICORN_WORKERS")
+    if workers not in {None, "", "1"}:
+        logger.warning(
+            "WEB_CONCURRENCY or UVICORN_WORKERS is %s, but `graceful run` is one process; run more replicas",
+            workers,
+        )
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Parse, serve, and end the process."""
+    command = click.Command(
+        "run",
+        params=_options(),
+        callback=_run,
+        help=_EXAMPLES,
+        context_settings={"auto_envvar_prefix": "UVICORN", "max_content_width": 100},
+    )
+    try:
+        command.main(arguments, prog_name="graceful run")
+    except SettingsError as problem:
+        sys.stderr.write(f"graceful: {problem}\n")
+        sys.exit(2)
+    raise SystemExit  # not reached: click exits

@@ -1,0 +1,135 @@
+"""The end of a process that we own: the loop wound up, threads joined, atexit callbacks run, streams flushed,
+and out, all in bounded time.
+
+The interpreter is not torn down: that takes longer than everything else together, joins threads without
+bound, and sometimes crashes in the daemon threads of C extensions. `exit="full"` is for those who need it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Literal, NoReturn, TypeVar
+
+from graceful import signals
+from graceful.reports import ExitCode
+from graceful.stacks import standing_at, thread_stands_at
+
+T = TypeVar("T")
+Exit = Literal["fast", "full"]
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+logger = logging.getLogger("graceful")
+
+# What tasks, generators, threads and callbacks get at least, even when the budget is used up: enough for
+# those that only need to be woken.
+_LEAST_SECONDS: Final = 0.05
+_UNHURRIED_SECONDS: Final = 5.0
+
+
+class Ending:
+    """Collects what had to be left behind on the way out, within one deadline, in seconds of the monotonic
+    clock.
+    """
+
+    def __init__(self) -> None:
+        self.deadline: float | None = None
+        self.left_behind: list[str] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _remaining(self) -> float:
+        if (
+            self.deadline is None
+        ):  # nobody has sent a signal: the service could not start, or has ended by itself
+            self.deadline = time.monotonic() + _UNHURRIED_SECONDS
+        return max(_LEAST_SECONDS, self.deadline - time.monotonic())
+
+    def run(self, main: Coroutine[Any, Any, T], loop_factory: LoopFactory | None) -> T:
+        """The result of `main`, run on a loop of its own. What is still on the loop then has been cancelled,
+        in bounded time.
+        """
+        runner = asyncio.Runner(loop_factory=loop_factory)
+        self._loop = runner.get_loop()
+        try:
+            return runner.run(main)
+        finally:
+            runner.run(self._wind_up())  # not close(): that waits without bound
+
+    async def _wind_up(self) -> None:
+        """Asyncio's own cleanup, bounded: tasks are cancelled, asynchronous generators closed."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, pending = await asyncio.wait(tasks, timeout=self._remaining())
+            for task in pending:
+                self._leave(f"task {task.get_name()} at {standing_at(task.get_coro()) or 'an unknown place'}")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.get_running_loop().shutdown_asyncgens(), self._remaining())
+
+    def end_process(self, code: ExitCode, *, exit: Exit, exit_by_signal: bool) -> NoReturn:  # noqa: A002 - the word users write
+        """Leave with `code`, or with 75 where a thread or an atexit callback had to be left behind."""
+        if exit == "full":
+            if self._loop is not None:
+                self._loop.close()
+            raise SystemExit(int(self._code(code)))
+        self._join_threads()
+        code = self._code(code)
+        self._bounded("an atexit callback", _run_atexit, code)
+        code = self._code(code)
+        self._bounded("flushing the standard streams", _flush, code)
+        if code is ExitCode.OK and exit_by_signal:
+            signals.die_of(signals.TERMINATE[0])
+        os._exit(code)
+
+    def _code(self, code: ExitCode) -> ExitCode:
+        return ExitCode.CUT_OFF if code is ExitCode.OK and self.left_behind else code
+
+    def _join_threads(self) -> None:
+        """Executors are told to end (what `threading` does at exit), then every non-daemon thread is joined
+        as far as the time goes.
+        """
+        callbacks = list(reversed(getattr(threading, "_threading_atexits", ())))
+        for callback in callbacks:
+            threading.Thread(target=callback, daemon=True, name="graceful-executors").start()
+        until = time.monotonic() + self._remaining()  # for all of them together
+        for thread in threading.enumerate():
+            if thread.daemon or thread is threading.main_thread():
+                continue
+            thread.join(timeout=max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                self._leave(f"thread {thread.name} at {thread_stands_at(thread)}")
+
+    def _bounded(self, what: str, work: Callable[[], object], code: ExitCode) -> None:
+        """Run `work` on this thread; should it not come back, another ends the process, with 75 for 0."""
+
+        def give_up() -> None:
+            self._leave(what)
+            os._exit(self._code(code))
+
+        timer = threading.Timer(self._remaining(), give_up)
+        timer.daemon = True
+        timer.start()
+        work()
+        timer.cancel()
+
+    def _leave(self, what: str) -> None:
+        self.left_behind.append(what)
+        logger.warning("left behind at exit: %s", what)
+
+
+def _run_atexit() -> None:
+    atexit._run_exitfuncs()  # noqa: SLF001 - the only way to run them without tearing the interpreter down
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed, or a broken pipe: there is nobody left to tell
+            stream.flush()

@@ -1,0 +1,326 @@
+"""One run, from startup to `stopped`: the sequence of a shutdown. The only module that moves the phase.
+
+t0                t0 + lame_duck           all ended or out of time       released
+|---- lame duck ----|-------- drain -----------|------- release -------|...exit...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from graceful._types import Scope
+from graceful.budget import Budget
+from graceful.errors import AppFailedError, GracefulError, StartupInterrupted
+from graceful.events import Observers, PhaseChange
+from graceful.inflight import CutOff, InFlight
+from graceful.phases import Phase, PhaseMachine
+from graceful.reports import Outcome, Report, counted
+from graceful.resources import ReleaseOutcome, Resources
+from graceful.settings import Settings
+
+logger = logging.getLogger("graceful")
+report_logger = logging.getLogger("graceful.report")
+
+
+class Server(Protocol):
+    """Whoever accepts the connections of this run."""
+
+    async def drain(self) -> None:
+        """Accept no more, close what is idle, and return when what has begun has ended; cancelled when the
+        time is up.
+        """
+
+    def abort(self, scopes: Collection[Scope]) -> None:
+        """Abort the connections of those requests whose response has begun; the others are left to answer
+        503.
+        """
+
+
+class App(Protocol):
+    """The user's app, as far as its lifespan goes."""
+
+    async def startup(self) -> None:
+        """The app has started on return; raises what it failed with."""
+
+    async def shutdown(self) -> None:
+        """The app has ended on return; raises what it failed with. Does nothing where it has not started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a run is put together from; it outlives the run."""
+
+    settings: Settings
+    resources: Resources
+    in_flight: InFlight
+    observers: Observers
+    on_begun: Callable[[Budget], object] = lambda _: None
+    clock: Callable[[], float] = time.monotonic
+
+
+class Lifecycle:
+    """One run. Lives on one event loop; `begin` is the only thing that others may call, on that loop.
+
+    `owned` is whether the server, and so the exit code, is ours; `audible` whether what happens is logged for
+    people (info and above) or for debugging only, as under a test client.
+    """
+
+    def __init__(self, parts: Parts, app: App, server: Server, *, owned: bool, audible: bool) -> None:
+        self._parts = parts
+        self._clock = parts.clock
+        self._app = app
+        self._server = server
+        self._owned = owned
+        self._level = logging.INFO if audible else logging.DEBUG
+        self._alarm = logging.ERROR if audible else logging.DEBUG
+        self.phases = PhaseMachine(parts.clock)
+        self.reason: str | None = None
+        self.budget: Budget | None = None
+        self.signals = 0
+        self.interrupts = 0
+        self.begun = asyncio.Event()
+        self.finished = asyncio.Event()
+        self.report: Report | None = None
+        self._hurry = asyncio.Event()
+        self._lame_duck_over = asyncio.Event()
+        self._failure: str | None = None
+        self._cut_off: tuple[CutOff, ...] = ()
+        self._released: tuple[ReleaseOutcome, ...] = ()
+        self._ending: asyncio.Task[None] | None = None
+
+    # The sequence.
+
+    async def start(self) -> None:
+        """`starting`: our resources, then the app's lifespan; both have started on return.
+
+        Raises StartupInterrupted when `begin` comes first, else what failed; what had been acquired has been
+        released then, and the run has stopped.
+        """
+        try:
+            await self._unless_begun(self._parts.resources.acquire)
+            await self._unless_begun(self._app.startup)
+        except BaseException as problem:
+            await self.fail(problem)
+            raise
+
+    async def fail(self, problem: BaseException) -> None:
+        """The startup failed, or was interrupted. What was acquired has been released on return, and the run
+        has stopped.
+        """
+        if isinstance(problem, GracefulError):
+            said = str(problem)
+        else:
+            said = f"{type(problem).__name__}: {problem}"
+            logger.log(
+                self._alarm, "startup failed", exc_info=problem
+            )  # the user's code: its traceback is what helps
+        if isinstance(problem, AppFailedError):
+            logger.log(self._alarm, "the app's startup failed: %s", said)
+        if not isinstance(problem, StartupInterrupted):
+            self._failure = (said.splitlines() or [""])[-1]  # of a traceback, the line that names the error
+        await self._give_back()
+
+    def serve(self) -> None:
+        """`serving`, from a startup that has succeeded, or at once where the server knows no lifespan."""
+        self._enter(Phase.SERVING)
+        if self.begun.is_set():
+            self._spawn_ending()
+
+    def begin(self, reason: str, *, at: float | None = None, lame_duck: bool = True) -> None:
+        """The shutdown has been asked for, at `at`. The first call begins the timeline; later ones change
+        nothing.
+        """
+        if self.reason is not None:
+            return
+        at = self._clock() if at is None else at
+        self.reason = reason
+        self.budget = Budget.of(self._parts.settings, began=at, lame_duck=lame_duck)
+        self._parts.in_flight.leave(at)
+        self._parts.on_begun(self.budget)
+        self.begun.set()
+        if self.phases.current is Phase.SERVING:
+            self._spawn_ending()
+
+    def hurry(self) -> None:
+        """What is in flight is cancelled now instead of waited for; then the release."""
+        self._hurry.set()
+
+    def end_lame_duck(self) -> None:
+        """The lame duck ends now: the server has left by itself, so that nobody is served any more."""
+        self._lame_duck_over.set()
+
+    async def _end(self) -> None:
+        """The last seconds of a run that has served."""
+        try:
+            await self._keep_serving()
+            await self._let_finish()
+        except Exception:
+            logger.exception("the shutdown failed on its way; what was acquired is released all the same")
+            self._failure = self._failure or "the shutdown failed on its way, see the log"
+        finally:
+            await self._give_back()
+
+    async def _keep_serving(self) -> None:
+        self._enter(Phase.LAME_DUCK)
+        await self._hurried(self._lame_duck_over.wait(), self._deadlines.lame_duck_ends)
+
+    async def _let_finish(self) -> None:
+        self._enter(Phase.DRAINING)
+        until = self._deadlines.drain_deadline(self._clock())
+        in_flight = self._parts.in_flight
+        if not await self._hurried(self._server.drain(), until) or not await in_flight.empty(
+            self._clock() if self._hurry.is_set() else until
+        ):
+            self._cut_off = await in_flight.cut_off(self._server.abort)
+
+    async def _give_back(self) -> None:
+        self._enter(Phase.RELEASING)
+        until = self._deadlines.release_ends
+        lifespan = await self._end_app(until)
+        self._released = (*lifespan, *await self._parts.resources.release(until, self._clock))
+        self._enter(Phase.STOPPED)
+        self._write_report()
+        self.finished.set()
+
+    # Its parts.
+
+    @property
+    def _deadlines(self) -> Budget:
+        if (
+            self.budget is None
+        ):  # a startup that failed by itself: nobody has sent a signal, so the release has its whole time
+            self.budget = Budget.of(self._parts.settings, began=self._clock(), lame_duck=False)
+        return self.budget
+
+    async def _unless_begun(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work`, unless the shutdown has begun, and wait for it no longer than until it begins: then it is
+        cancelled and StartupInterrupted raised.
+        """
+        if self.begun.is_set():
+            raise StartupInterrupted(self.reason or "shutdown")
+        working = asyncio.ensure_future(work())
+        begun = asyncio.ensure_future(self.begun.wait())
+        try:
+            await asyncio.wait({working, begun}, return_when=asyncio.FIRST_COMPLETED)
+            if begun.done() and not working.done():
+                working.cancel()
+                await asyncio.wait({working}, timeout=max(0.0, self._deadlines.drain_ends - self._clock()))
+        except asyncio.CancelledError:
+            working.cancel()
+            raise
+        finally:
+            begun.cancel()
+        if self.begun.is_set():
+            if working.done() and not working.cancelled():
+                working.exception()  # retrieved: the interruption is the news
+            raise StartupInterrupted(self.reason or "shutdown")
+        await working
+
+    async def _hurried(self, work: Awaitable[Any], until: float) -> bool:
+        """Wait for `work` until `until`, or until somebody hurries. Whether it has ended by itself; if not,
+        it is cancelled.
+        """
+        working = asyncio.ensure_future(work)
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        try:
+            await asyncio.wait(
+                {working, hurry}, timeout=max(0.0, until - self._clock()), return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            hurry.cancel()
+            if not working.done():
+                working.cancel()
+        if working.done():
+            await working
+            return True
+        return False
+
+    async def _end_app(self, until: float) -> tuple[ReleaseOutcome, ...]:
+        """The app's own lifespan ends first, in its share of the time; nothing is reported of one that ends
+        well.
+        """
+        began = self._clock()
+        share = max(0.0, until - began) / (1 + len(self._parts.resources))
+        ending = asyncio.ensure_future(self._app.shutdown())
+        await asyncio.wait({ending}, timeout=share)
+        seconds = self._clock() - began
+        if not ending.done():
+            ending.cancel()
+            logger.error("the app's lifespan shutdown has not ended in %.1f s; it is left behind", seconds)
+            return (ReleaseOutcome(name="app lifespan", seconds=seconds, outcome="timed out", error=None),)
+        problem = ending.exception()
+        if problem is None:
+            return ()
+        logger.error("the app's lifespan shutdown failed: %s", problem, exc_info=problem)
+        return (ReleaseOutcome(name="app lifespan", seconds=seconds, outcome="failed", error=repr(problem)),)
+
+    def _spawn_ending(self) -> None:
+        self._ending = asyncio.get_running_loop().create_task(self._end(), name="graceful shutdown")
+
+    def _enter(self, phase: Phase) -> None:
+        previous = self.phases.move(phase)
+        self._parts.in_flight.begun(previous)
+        in_flight = len(self._parts.in_flight)
+        said = self._announcement(phase, in_flight)
+        if said:
+            logger.log(self._level, said)
+        self._parts.observers.tell(
+            PhaseChange(
+                phase=phase,
+                previous=previous,
+                at=self.phases.entered[phase],
+                reason=self.reason,
+                in_flight=in_flight,
+            )
+        )
+
+    def _announcement(self, phase: Phase, in_flight: int) -> str | None:
+        now, budget = self._clock(), self._deadlines if self.reason else None
+        if budget is None:
+            return None
+        if phase is Phase.LAME_DUCK:
+            seconds = budget.lame_duck_ends - now
+            still = (
+                f"lame duck for {seconds:.1f} s: still serving, not ready" if seconds > 0 else "no lame duck"
+            )
+            return f"{self.reason}: {still}"
+        if phase is Phase.DRAINING:
+            return f"Draining: {in_flight} in flight, at most {budget.drain_deadline(now) - now:.1f} s"
+        if phase is Phase.RELEASING and len(self._parts.resources):
+            resources = counted(len(self._parts.resources), "resource")
+            return f"Releasing: {resources}, at most {budget.release_ends - now:.1f} s"
+        return None
+
+    def _outcome(self) -> Outcome:
+        if self._failure is not None:
+            return Outcome.FAILED
+        if self._hurry.is_set():
+            return Outcome.INTERRUPTED
+        if self._cut_off or any(entry.outcome != "released" for entry in self._released):
+            return Outcome.NOT_CLEAN
+        return Outcome.CLEAN
+
+    def _write_report(self) -> None:
+        in_flight, settings = self._parts.in_flight, self._parts.settings
+        outcome = self._outcome()
+        self.report = Report(
+            reason=self.reason or "startup",
+            outcome=outcome,
+            exit_code=outcome.exit_code if self._owned else None,
+            phases=self.phases.seconds(),
+            signals=self.signals,
+            ended=dict(in_flight.ended),
+            cut_off=self._cut_off,
+            resources=self._released,
+            arrivals=in_flight.arrivals,
+            last_arrival=in_flight.last_arrival,
+            lame_duck=settings.lame_duck if Phase.LAME_DUCK in self.phases.entered else 0.0,
+            failure=self._failure,
+        )
+        level = self._level if self.report.clean else self._alarm
+        report_logger.log(level, self.report.as_text(), extra={"report": self.report})

@@ -1,0 +1,174 @@
+"""The report of one run: what happened after the signal, as a frozen value and as one readable log block."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any, Final
+
+from graceful.inflight import CutOff, Kind
+from graceful.phases import Phase
+from graceful.resources import ReleaseOutcome
+
+_MOST_NAMED: Final = 20
+_LATE: Final = 0.8  # an arrival in the last fifth of the lame duck means that the next one may come too late
+_ROOM: Final = 1.25
+
+
+class ExitCode(IntEnum):
+    """How a process that we own ends. 70 and 75 are EX_SOFTWARE and EX_TEMPFAIL of sysexits.h; 128 + n is the
+    shells' way to say signal n.
+    """
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    WATCHDOG = 70
+    CUT_OFF = 75
+    INTERRUPTED = 130
+    QUIT = 131
+    TERMINATED = 143
+
+
+class Outcome(StrEnum):
+    """How a run ended: with all that was in flight, and every resource, or not."""
+
+    CLEAN = "clean"
+    NOT_CLEAN = "not clean"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What a process that we own exits with after such a run."""
+        return _EXIT_CODES[self]
+
+
+_EXIT_CODES: Final = {
+    Outcome.CLEAN: ExitCode.OK,
+    Outcome.NOT_CLEAN: ExitCode.CUT_OFF,
+    Outcome.INTERRUPTED: ExitCode.INTERRUPTED,
+    Outcome.FAILED: ExitCode.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What one run's end looked like. All times are seconds; `phases` has those that were entered, in order.
+
+    `exit_code` is None where the server is not ours: it ends the process in its own way.
+
+    `reason` is the signal's name or what was given to `request_shutdown`; `signals` how many came. `arrivals`
+    counts the requests that came after the signal, `last_arrival` how long after it the last one came.
+    `ended` and `cut_off` are what was in flight at the signal or later.
+    """
+
+    reason: str
+    outcome: Outcome
+    exit_code: ExitCode | None
+    phases: Mapping[Phase, float]
+    signals: int = 0
+    ended: Mapping[Kind, int] = field(default_factory=dict)
+    cut_off: tuple[CutOff, ...] = ()
+    resources: tuple[ReleaseOutcome, ...] = ()
+    arrivals: int = 0
+    last_arrival: float | None = None
+    lame_duck: float = 0.0
+    failure: str | None = None
+
+    @property
+    def enough_lame_duck(self) -> float | None:
+        """A lame duck that would have been long enough, in whole seconds, where this one was too short for
+        comfort; else None.
+        """
+        if self.last_arrival is None or not self.lame_duck or self.last_arrival <= self.lame_duck * _LATE:
+            return None
+        return float(math.ceil(self.last_arrival * _ROOM))
+
+    @property
+    def clean(self) -> bool:
+        """Nothing to worry about: the process has ended as it should, and nobody came late."""
+        return self.outcome is Outcome.CLEAN and self.enough_lame_duck is None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report in plain types, fit for `json.dumps`."""
+        plain = asdict(self)
+        plain["exit_code"] = None if self.exit_code is None else int(self.exit_code)
+        return plain
+
+    def as_text(self) -> str:
+        """The block for people: one line for the whole, one for each phase, one for each thing that went
+        wrong.
+        """
+        total = sum(
+            seconds for phase, seconds in self.phases.items() if phase not in {Phase.STARTING, Phase.SERVING}
+        )
+        code = "" if self.exit_code is None else f" (exit code {int(self.exit_code)})"
+        lines = [f"{self.reason}: ended after {total:.2f} s, {self.outcome}{code}"]
+        if self.failure is not None:
+            lines.append(f"  failed      {self.failure}")
+        for phase, said in (
+            (Phase.LAME_DUCK, self._arrivals_text()),
+            (Phase.DRAINING, self._drain_text()),
+            (Phase.RELEASING, self._release_text()),
+        ):
+            if phase in self.phases:
+                lines.append(f"  {_SHORT[phase]:<10} {self.phases[phase]:6.2f} s   {said}")
+                lines += self._details(phase)
+        return "\n".join(lines)
+
+    def _arrivals_text(self) -> str:
+        if self.last_arrival is None:
+            return "no request came after the signal"
+        came = counted(self.arrivals, "request")
+        return f"{came} came after the signal, the last {self.last_arrival:.2f} s after it"
+
+    def _drain_text(self) -> str:
+        ended = sum(self.ended.values())
+        return f"{ended} ended in time, {len(self.cut_off) or 'none'} cut off"
+
+    def _release_text(self) -> str:
+        if not self.resources:
+            return "nothing to release"
+        return ", ".join(_released_text(entry) for entry in self.resources)
+
+    def _details(self, phase: Phase) -> list[str]:
+        if phase is Phase.LAME_DUCK and self.enough_lame_duck is not None:
+            late = f"requests still came in the last fifth of the lame duck of {self.lame_duck:g} s"
+            return [f"    WARNING: {late}: too short; set GRACEFUL_LAME_DUCK={self.enough_lame_duck:g}"]
+        if phase is Phase.DRAINING:
+            left = [entry for entry in self.cut_off if not entry.ended]
+            return named("cut off", [entry for entry in self.cut_off if entry.ended]) + named(
+                "left behind, cancelled in vain", left
+            )
+        return []
+
+
+_SHORT: Final = {Phase.LAME_DUCK: "lame duck", Phase.DRAINING: "drain", Phase.RELEASING: "release"}
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 request`, `2 requests`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def named(what: str, entries: Collection[CutOff]) -> list[str]:
+    """A line for each of the entries, at most 20, then a count."""
+    lines = [f"    {what}: {_cut_off_text(entry)}" for entry in list(entries)[:_MOST_NAMED]]
+    more = len(entries) - len(lines)
+    return [*lines, f"    and {more} more"] if more else lines
+
+
+def _released_text(entry: ReleaseOutcome) -> str:
+    if entry.outcome == "released":
+        return f"{entry.name} {entry.seconds:.2f} s"
+    return f"{entry.name} {entry.outcome.upper()} after {entry.seconds:.2f} s" + (
+        f" ({entry.error})" if entry.error else ""
+    )
+
+
+def _cut_off_text(entry: CutOff) -> str:
+    where = f", at {entry.standing_at}" if entry.standing_at else ""
+    return f"{entry.kind} {entry.name}, {entry.seconds:.1f} s old{where}"

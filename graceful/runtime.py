@@ -1,0 +1,487 @@
+"""`Runtime`: what users import. It declares what a service has to give back and to check, wraps its app, and
+runs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+import threading
+import weakref
+from collections.abc import Collection, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from graceful import settings as _settings
+from graceful import signals
+from graceful._types import ASGIApp
+from graceful.asgi import AppLifespan, GracefulMiddleware
+from graceful.budget import Budget
+from graceful.checks import Check, Checks
+from graceful.errors import RuntimeInUseError, SettingsError
+from graceful.events import Observer, Observers
+from graceful.inflight import InFlight, Job
+from graceful.lifecycle import App, Lifecycle, Parts, Server
+from graceful.metrics import PUBLISHER, Snapshot
+from graceful.phases import Phase
+from graceful.probes import Probes
+from graceful.reports import Report, counted, named
+from graceful.resources import ReleaseCallback, ResourceDeclarer, Resources
+from graceful.servers.adopted import AdoptedServer
+from graceful.settings import Settings
+from graceful.stacks import thread_stands_at
+from graceful.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from graceful.ending import Exit
+
+logger = logging.getLogger("graceful")
+
+_INTERRUPTS_TO_HURRY: Final = 2
+
+
+class Runtime:
+    """The end of one service: declared once, run as often as it is started.
+
+    The keyword arguments are the settings, times in seconds. They are read when a run begins, since the
+    environment and the options of `graceful run` overrule them; a value that cannot be meant raises
+    SettingsError then.
+    """
+
+    def __init__(  # noqa: PLR0913 - one for each setting
+        self,
+        *,
+        grace_period: float | None = None,
+        pre_stop: float | None = None,
+        lame_duck: float | None = None,
+        drain_timeout: float | None = None,
+        release_timeout: float | None = None,
+        exit_margin: float | None = None,
+        healthz_path: str | None = None,
+        ready_path: str | None = None,
+        metrics_path: str | None = None,
+        verbose_probes: bool | None = None,
+        exit_by_signal: bool | None = None,
+    ) -> None:
+        self._arguments = {
+            name: value for name, value in locals().items() if name != "self" and value is not None
+        }
+        self._options: dict[str, object] = {}
+        self._settings: Settings | None = None
+        self._resources = Resources()
+        self._checks = Checks()
+        self._observers = Observers()
+        self._holds: list[str] = []
+        self._lifecycle: Lifecycle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._adopted: AdoptedServer | None = None
+        self._watch: signals.SignalWatch | None = None
+        self._watchdog: Watchdog | None = None
+        self._seen = 0
+        self._requested: str | None = None
+        self.in_flight = InFlight()
+        self.entry: GracefulMiddleware | None = None
+        self.probes = Probes(self, self._checks, PUBLISHER)
+        self.stopping = threading.Event()
+        self.resource = ResourceDeclarer(self._resources)
+        _runtimes.add(self)
+
+    # What the service has.
+
+    def on_release(
+        self, callback: ReleaseCallback, *, name: str | None = None, timeout: float | None = None
+    ) -> ReleaseCallback:
+        """Call `callback`, a function or coroutine function, when resources are released, last declared
+        first. Returns it.
+        """
+        self._resources.on_release(callback, name=name, timeout=timeout)
+        return callback
+
+    def readiness_check(self, function: Check | None = None, /, **options: Any) -> Any:
+        """Declare a check that decides over `/ready`; a decorator, with or without options: `name`,
+        `timeout`, `cache`, `failure_threshold`.
+
+        The check is an async or a plain function: True or None passes, False or an exception fails. A plain
+        one runs on a thread.
+        """
+        return self._check("readiness", function, options)
+
+    def liveness_check(self, function: Check | None = None, /, **options: Any) -> Any:
+        """Declare a check that decides over `/healthz`. If it fails the orchestrator kills this process:
+        check only what a restart would mend.
+        """
+        return self._check("liveness", function, options)
+
+    def _check(self, probe: Any, function: Check | None, options: dict[str, Any]) -> Any:
+        def add(function: Check) -> Check:
+            self._checks.add(function, probe=probe, **options)
+            if self.entry is not None:
+                self.entry.forget_paths()
+            return function
+
+        return add if function is None else add(function)
+
+    @contextlib.contextmanager
+    def not_ready(self, reason: str) -> Iterator[None]:
+        """`/ready` fails within the `with` block; `reason` is shown where probes are verbose."""
+        self._holds.append(reason)
+        try:
+            yield
+        finally:
+            self._holds.remove(reason)
+
+    # What is in flight beside requests.
+
+    def job(self, name: str) -> Job:
+        """A context manager, async or not: what runs within counts as in flight, so that the drain waits for
+        it.
+        """
+        return Job(self.in_flight, name)
+
+    def create_task(self, coro: Coroutine[Any, Any, Any], *, name: str | None = None) -> asyncio.Task[Any]:
+        """Like `asyncio.create_task`, but the task is kept, counts as in flight, and is cancelled at the end
+        of the drain.
+        """
+        return self.in_flight.create_task(coro, name=name)
+
+    # What others may ask and tell.
+
+    @property
+    def settings(self) -> Settings:
+        """The resolved settings; resolved now if no run has begun. Raises SettingsError."""
+        if self._settings is None:
+            self._settings = _without_what_is_not_there_yet(
+                _settings.resolve(self._arguments, options=self._options)
+            )
+        return self._settings
+
+    @property
+    def phase(self) -> Phase:
+        """Where the run stands; `starting` before the first."""
+        return Phase.STARTING if self._lifecycle is None else self._lifecycle.phases.current
+
+    @property
+    def report(self) -> Report | None:
+        """The report of the last run that has stopped; None before."""
+        return None if self._lifecycle is None else self._lifecycle.report
+
+    @property
+    def holds(self) -> Collection[str]:
+        """The reasons given to `not_ready` that hold now."""
+        return tuple(self._holds)
+
+    def on_phase(self, observer: Observer) -> Observer:
+        """Call `observer` with a PhaseChange after each change of phase, on the loop's thread. Returns it, so
+        that it is a decorator.
+        """
+        self._observers.add(observer)
+        return observer
+
+    def request_shutdown(self, reason: str) -> None:
+        """Begin the same timeline as a signal would, from any thread. A request that comes before the run
+        begins is honoured when it does.
+        """
+        self._requested = self._requested or reason
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: the run is over
+                loop.call_soon_threadsafe(self._look)
+
+    async def shutdown_requested(self) -> None:
+        """Return when the shutdown has begun: a signal has come, or `request_shutdown` was called."""
+        if self._lifecycle is None:
+            message = "shutdown_requested() was awaited before the run began; await it in a request or a task"
+            raise RuntimeInUseError(message)
+        await self._lifecycle.begun.wait()
+
+    # How it runs.
+
+    def wrap(self, app: ASGIApp) -> GracefulMiddleware:
+        """`app` with probes, drain and resources, for any ASGI server's own command. An app that this runtime
+        has wrapped is returned as it is.
+        """
+        if isinstance(app, GracefulMiddleware) and app.runtime is self:
+            return app
+        return GracefulMiddleware(app, runtime=self)
+
+    def run(self, app: ASGIApp | str, *, exit: Exit = "fast", **options: Any) -> NoReturn:  # noqa: A002 - the word users know
+        """Serve `app` (or `"module:app"`) on uvicorn with its options (`host`, `port`, …) until a signal,
+        then end the process. Never returns.
+
+        `exit="fast"` ends without tearing the interpreter down, but with atexit callbacks run and streams
+        flushed; `"full"` raises SystemExit.
+        """
+        from graceful.servers.launch import run  # noqa: PLC0415 - uvicorn is imported by those who own it only
+
+        run(lambda _app: self, app, options, exit=exit, allowed=None)
+
+    async def serve(self, app: ASGIApp | str, **options: Any) -> Report:
+        """Serve `app` on uvicorn inside the running loop; returns the report when the run has stopped. The
+        process goes on.
+
+        Signals are taken for that time in the main thread. Raises ListenError, StartupInterrupted, or what
+        the startup failed with.
+        """
+        from graceful.servers.launch import serve  # noqa: PLC0415 - see run
+
+        return await serve(self, app, options)
+
+    # One run. What follows is for the servers in this package.
+
+    def overrule(self, options: dict[str, object]) -> None:
+        """Options of `graceful run`, by the settings' names."""
+        self._options = options
+        self._settings = None
+
+    def begin_run(self, app: App, server: Server, *, owned: bool, audible: bool) -> Lifecycle:
+        """A new run on the running loop, `starting` on return. Raises RuntimeInUseError while another goes
+        on, SettingsError.
+        """
+        if self._goes_on():
+            message = "this Runtime is running already; one Runtime has one run at a time"
+            raise RuntimeInUseError(message)
+        _require_asyncio()
+        self._settings = None
+        settings = self.settings
+        self.in_flight.reset()
+        self.stopping.clear()
+        self._seen = 0
+        self._loop = asyncio.get_running_loop()
+        parts = Parts(
+            settings=settings,
+            resources=self._resources,
+            in_flight=self.in_flight,
+            observers=self._observers,
+            on_begun=self._begun,
+        )
+        self._lifecycle = Lifecycle(parts, app, server, owned=owned, audible=audible)
+        for line in settings.warnings:
+            logger.log(logging.WARNING if audible else logging.DEBUG, line)
+        logger.log(logging.INFO if audible else logging.DEBUG, settings.describe())
+        PUBLISHER.serve(self._snapshot)
+        PUBLISHER.keep_publishing(self._loop)
+        _made_current(self)
+        self._look()
+        return self._lifecycle
+
+    def enter_by(self, entry: GracefulMiddleware) -> None:
+        """`entry` is the outermost wrapper of this run: requests are counted there, and only there."""
+        entry.forget_paths()
+        entry.is_entry = True
+        self.entry = entry
+
+    def _goes_on(self) -> bool:
+        """Whether a run is under way: not one whose loop is gone, nor one that a server without lifespan began."""
+        if self._lifecycle is None or self._lifecycle.report is not None:
+            return False
+        loop_gone = self._loop is None or self._loop.is_closed()
+        return not loop_gone and (self._adopted is None or self._adopted.has_lifespan)
+
+    def listen_to(self, watch: signals.SignalWatch, watchdog: Watchdog | None) -> None:
+        """From now on the signals that `watch` notes drive the run, also those that it has noted already."""
+        self._watch, self._watchdog = watch, watchdog
+        if watchdog is not None:
+            watchdog.in_the_way = self.in_the_way
+        watch.subscribe(self._wake)
+        self._look()
+        self._look()  # those noted already count before anything is started: the wake is heard a turn of the loop later
+
+    def end_run(self, *, process_ends: bool) -> None:
+        """The run has stopped: signals are as they were found."""
+        PUBLISHER.stop(process_ends=process_ends)
+        if self._watch is not None:
+            self._watch.unsubscribe(self._wake)
+            self._watch.restore()
+        self._watch = None
+        self._loop = None
+        self._requested = None
+        if self.entry is not None:
+            self.entry.is_entry = False
+        self.entry = None
+
+    async def adopt(self, entry: GracefulMiddleware, lifespan: AppLifespan | None) -> None:
+        """See `asgi.Host`."""
+        adopted = AdoptedServer(has_lifespan=lifespan is not None)
+        watch = adopted.take_signals(self)
+        if watch is not None:
+            self._use_the_servers_log()
+        app = lifespan or AppLifespan(entry.app, None, "off")
+        try:
+            lifecycle = self.begin_run(app, adopted, owned=False, audible=watch is not None)
+            self.enter_by(entry)
+            self._adopted = adopted
+            if watch is not None:
+                watchdog = Watchdog(watch, owned=False)
+                watchdog.start(self.allowed_seconds())
+                self.listen_to(watch, watchdog)
+            if adopted.leaves:
+                lifecycle.begin("should_exit", lame_duck=False)
+            if lifespan is not None:
+                await lifecycle.start()
+        except BaseException:
+            if watch is not None:
+                watch.restore()
+            self._leave_adopted()
+            raise
+        if lifespan is None and len(self._resources):
+            logger.warning(
+                "the server runs the app without lifespan: no resource is acquired; switch lifespan on"
+            )
+        lifecycle.serve()
+
+    async def server_left(self) -> None:
+        """See `asgi.Host`."""
+        lifecycle, adopted = self._lifecycle, self._adopted
+        if lifecycle is None or adopted is None:
+            return
+        adopted.left.set()
+        lifecycle.end_lame_duck()
+        lifecycle.begin("lifespan.shutdown", lame_duck=False)
+        await lifecycle.finished.wait()
+        self._leave_adopted()
+
+    def _leave_adopted(self) -> None:
+        process_ends = self._signalled()
+        if self._watchdog is not None and not process_ends:
+            self._watchdog.stop()
+        self.end_run(process_ends=process_ends)
+        self._adopted = None
+        for handler in logging.getLogger("graceful").handlers:
+            handler.flush()
+
+    def _use_the_servers_log(self) -> None:
+        """A wrapped app whose log goes nowhere uses uvicorn's handlers."""
+        if not logger.hasHandlers():
+            uvicorns = logging.getLogger("uvicorn.error")  # gunicorn's uvicorn worker gives it the handlers
+            for handler in logging.getLogger("uvicorn").handlers or uvicorns.handlers:
+                logger.addHandler(handler)
+            logger.setLevel(uvicorns.getEffectiveLevel())
+            logger.propagate = False
+
+    def allowed_seconds(self) -> float:
+        """How long after the signal the watchdog acts."""
+        return Budget.of(self.settings, began=0.0).watchdog_acts
+
+    @property
+    def exit_deadline(self) -> float | None:
+        """When the process must have left, in seconds of the monotonic clock; None where no run has an end in
+        sight.
+        """
+        budget = None if self._lifecycle is None else self._lifecycle.budget
+        return None if budget is None else budget.exit_ends
+
+    def in_the_way(self) -> str:
+        """For the last words of a process that is ended by force: what is in flight, and where the main
+        thread stands. On any thread.
+        """
+        lines = [f"  in phase {self.phase.words}; {counted(len(self.in_flight), 'piece')} of work in flight"]
+        lines += named("in flight", self.in_flight.standing())
+        return "\n".join([*lines, f"    main thread: {thread_stands_at(threading.main_thread())}", ""])
+
+    def _wake(self) -> None:
+        """In a signal handler: hand over to the loop."""
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # closed
+                loop.call_soon_threadsafe(self._look)
+
+    def _look(self) -> None:
+        """On the loop: act on the signals that have been noted since the last look, and on what was
+        requested.
+        """
+        lifecycle = self._lifecycle
+        if lifecycle is None:
+            return
+        arrivals = self._watch.noted[self._seen :] if self._watch is not None else []
+        self._seen += len(arrivals)
+        interrupts = 0
+        for arrival in arrivals:
+            lifecycle.signals += 1
+            interrupts += arrival.signum in signals.INTERRUPT
+            self._begin(
+                signals.name_of(arrival.signum),
+                at=arrival.at,
+                lame_duck=not self._no_lame_duck(arrival.signum),
+            )
+        lifecycle.interrupts += interrupts
+        if lifecycle.interrupts >= _INTERRUPTS_TO_HURRY:
+            lifecycle.hurry()
+        if self._requested is not None:
+            self._begin(self._requested, at=None, lame_duck=True)
+
+    def _begin(self, reason: str, *, at: float | None, lame_duck: bool) -> None:
+        if self._lifecycle is not None:
+            self._lifecycle.begin(reason, at=at, lame_duck=lame_duck)
+
+    def _begun(self, budget: Budget) -> None:
+        self.stopping.set()
+        if self._watchdog is not None and (self._adopted is None or self._signalled()):
+            self._watchdog.arm(budget.watchdog_acts)
+
+    def _signalled(self) -> bool:
+        """Whether a signal has come: only then does the process of an adopted server end with the run."""
+        return self._watch is not None and bool(self._watch.noted)
+
+    def _no_lame_duck(self, signum: int) -> bool:
+        """Ctrl-C at a terminal, and a reloader, are not a router that needs time."""
+        at_terminal = signum in signals.INTERRUPT and self.settings.platform.name == "terminal"
+        return at_terminal or (self._adopted is not None and self._adopted.reloads)
+
+    def _snapshot(self) -> Snapshot:
+        lifecycle = self._lifecycle
+        seconds = {} if lifecycle is None else lifecycle.phases.seconds()
+        return Snapshot(
+            phase=self.phase,
+            phase_seconds=seconds,
+            in_flight=self.in_flight.count(),
+            requests=self.in_flight.begun(self.phase),
+            cut_off=self.in_flight.cut_off_total,
+            last_arrival=self.in_flight.last_arrival,
+            shutdown_at=self.in_flight.left_at,
+            checks={
+                "readiness": self._checks.results("readiness"),
+                "liveness": self._checks.results("liveness"),
+            },
+            report=self.report,
+        )
+
+
+def _without_what_is_not_there_yet(found: Settings) -> Settings:
+    """Refuse what this version would silently ignore, and the admin port would otherwise leave the metrics
+    open on the app's port.
+    """
+    for name in ("admin_port", "stall_after", "termination_log"):
+        if name in found.sources:
+            way_out = f"this version does not have it; take {found.sources[name]} away"
+            raise SettingsError(name, getattr(found, name), way_out)
+    return found
+
+
+_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+_current: weakref.ref[Runtime] | None = None
+
+
+def _made_current(runtime: Runtime) -> None:
+    global _current  # noqa: PLW0603 - the process has one current runtime, as it has one set of signals
+    _current = weakref.ref(runtime)
+
+
+def current() -> Runtime | None:
+    """The runtime whose run began last in this process, or the only one that there is; None where there is
+    none.
+    """
+    found = None if _current is None else _current()
+    if found is None and len(_runtimes) == 1:
+        found = next(iter(_runtimes))
+    return found
+
+
+def _require_asyncio() -> None:
+    """One clear error under trio, where asyncio's calls would fail one by one."""
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is not None and sniffio.current_async_library() == "trio":
+        message = (
+            "graceful runs on asyncio and uvloop, not on trio; start the server with an asyncio event loop"
+        )
+        raise RuntimeInUseError(message)

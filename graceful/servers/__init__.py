@@ -1,0 +1,1 @@
+"""Servers: the uvicorn that we own, and those that somebody else has started and we adopt."""

@@ -1,0 +1,83 @@
+"""Adoption: a wrapped app under a server that somebody else has started. Which servers, and how each is told
+to leave, is known here.
+
+Only SIGTERM is ours there, and only where the handler found is a known server's; anywhere else signals are
+left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Any, Final
+
+from graceful import signals
+from graceful._types import Scope
+
+_SIGTERM: Final = signals.TERMINATE[0]
+_TURN_SECONDS: Final = 0.005
+
+
+def _uvicorn_behind(handler: Any) -> Any | None:
+    """The uvicorn server whose bound method the handler is (`uvicorn --workers` and gunicorn's uvicorn worker
+    included), else None.
+
+    uvicorn installs it before lifespan startup, so that a wrapped app always finds it there (uvicorn >=
+    0.29).
+    """
+    server = getattr(handler, "__self__", None)
+    modules = {cls.__module__.partition(".")[0] for cls in type(server).__mro__}
+    return server if "uvicorn" in modules and hasattr(server, "should_exit") else None
+
+
+class AdoptedServer:
+    """A foreign server: it closes its listener and drains in its own way, once its own signal handler has
+    run.
+    """
+
+    def __init__(self, *, has_lifespan: bool) -> None:
+        self.has_lifespan = has_lifespan
+        self.watch: signals.SignalWatch | None = None
+        self.left = asyncio.Event()
+        self.reloads = False
+        self.leaves = False
+        self._server: Any = None
+
+    def take_signals(self, owner: object) -> signals.SignalWatch | None:
+        """Put our SIGTERM handler before a known server's; None, and nothing is touched, where there is no
+        such server.
+
+        Raises RuntimeInUseError when the signals have an owner already.
+        """
+        if not signals.in_main_thread():
+            return None
+        server = _uvicorn_behind(signals.found_handler(_SIGTERM))
+        if server is None:
+            return None
+        self._server = server
+        self.leaves = bool(server.should_exit)  # its signal came while it imported the app
+        self.reloads = bool(getattr(getattr(server, "config", None), "reload", False))
+        self.watch = signals.claim(owner)
+        self.watch.install(_SIGTERM)
+        return self.watch
+
+    async def drain(self) -> None:
+        """The server's own handler has run (libraries hang on it), and the server has sent
+        `lifespan.shutdown`, if it ever does.
+        """
+        if self.left.is_set():
+            return
+        if self.watch is not None:
+            # Told to leave between lifespan startup and its listener, uvicorn 0.34 goes without lifespan.shutdown, so
+            # that nothing would be released. Nobody is told when it has started; the time that this takes is short,
+            # and the deadline of the drain holds here too.
+            while not getattr(self._server, "started", True):
+                await asyncio.sleep(_TURN_SECONDS)
+            self.watch.call_found(_SIGTERM)
+        if self.has_lifespan:
+            await self.left.wait()
+
+    def abort(self, scopes: Collection[Scope]) -> None:
+        """Nothing here: a foreign server closes the connection of a response that was not completed by
+        itself.
+        """

@@ -1,0 +1,209 @@
+"""Owning uvicorn: from an app and uvicorn's options to a run, and from a run to the end of the process."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+
+import uvicorn
+from uvicorn.config import LOGGING_CONFIG
+
+from graceful import signals
+from graceful._types import ASGIApp
+from graceful.asgi import AppLifespan, GracefulMiddleware
+from graceful.ending import Ending, Exit, LoopFactory
+from graceful.errors import GracefulError, ListenError, SettingsError, StartupInterrupted
+from graceful.metrics import PUBLISHER
+from graceful.reports import ExitCode, Report
+from graceful.servers.owned import OwnedServer, limited
+from graceful.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from graceful.runtime import Runtime
+
+logger = logging.getLogger("graceful")
+
+_NOT_OURS: Final = {"workers": "one process", "reload": "no reloader"}
+
+
+def with_our_logger(log_config: Any) -> Any:
+    """Uvicorn's logging configuration with our logger beside its own; a configuration of the user's that
+    names ours, or is a file, as it is.
+    """
+    if not isinstance(log_config, dict) or "graceful" in log_config.get("loggers", {}):
+        return log_config
+    uvicorns = log_config.get("loggers", {}).get("uvicorn")
+    if uvicorns is None:
+        return log_config
+    ours = copy.deepcopy(log_config)
+    ours["loggers"]["graceful"] = copy.deepcopy(uvicorns)
+    return ours
+
+
+def configure(app: ASGIApp | str, options: Mapping[str, Any]) -> uvicorn.Config:
+    """Uvicorn's configuration, its app not yet loaded. Raises SettingsError for an option that uvicorn does
+    not know or we cannot honour.
+    """
+    known = inspect.signature(uvicorn.Config).parameters
+    for name, value in options.items():
+        if name not in known:
+            raise SettingsError(name, value, "uvicorn has no such option")
+        if name in _NOT_OURS and value not in {None, False, 1}:
+            raise SettingsError(
+                name,
+                value,
+                f"the owned server is {_NOT_OURS[name]}; wrap the app and use uvicorn's own command for it",
+            )
+    given = {"log_config": LOGGING_CONFIG, **options}
+    given["log_config"] = with_our_logger(given["log_config"])
+    config = uvicorn.Config(app, **{**given, "workers": 1})
+    if options.get("log_level") is not None:
+        logger.setLevel(logging.getLogger("uvicorn.error").level)
+    return config
+
+
+def _load(config: uvicorn.Config) -> None:
+    """Load the TLS files and the app. Raises ListenError for the former; what the app's own modules raise is
+    let through.
+    """
+    try:
+        config.load()
+    except OSError as problem:  # SSLError is one
+        if hasattr(config, "ssl"):  # uvicorn reads the certificate before it imports the app
+            raise
+        found = f"cannot use the TLS certificate {config.ssl_certfile}: {problem}"
+        message = f"{found}; check --ssl-certfile, --ssl-keyfile and the password"
+        raise ListenError(message) from problem
+
+
+def runtime_within(app: Any) -> Runtime | None:
+    """The runtime that an app, or what it is wrapped in, or the list of a Starlette's middleware, has been
+    given.
+    """
+    for _ in range(100):
+        if isinstance(app, GracefulMiddleware):
+            return cast("Runtime", app.runtime)
+        for middleware in getattr(app, "user_middleware", ()):
+            if middleware.cls is GracefulMiddleware:
+                return cast("Runtime", middleware.kwargs["runtime"])
+        app = getattr(app, "app", None)
+        if app is None:
+            break
+    return None
+
+
+async def serve(runtime: Runtime, app: ASGIApp | str, options: Mapping[str, Any]) -> Report:
+    """See `Runtime.serve`."""
+    config = configure(app, options)
+    _load(config)
+    watch = signals.claim(runtime)
+    watchdog = Watchdog(watch, owned=True) if signals.in_main_thread() else None
+    if watchdog is not None:
+        watch.install(*signals.OWNED)
+        watchdog.start(runtime.allowed_seconds())
+    try:
+        return await serve_loaded(runtime, config, watch, watchdog)
+    finally:
+        if watchdog is not None:
+            watchdog.stop()
+        runtime.end_run(process_ends=False)
+
+
+async def serve_loaded(
+    runtime: Runtime, config: uvicorn.Config, watch: signals.SignalWatch, watchdog: Watchdog | None
+) -> Report:
+    """Serve the app that `config` has loaded; returns when the run has stopped."""
+    app = cast("ASGIApp", config.loaded_app)
+    state: dict[str, Any] = {}
+    entry = runtime.wrap(app)
+    server = OwnedServer(config)
+    limit, config.limit_concurrency = config.limit_concurrency, None
+    config.loaded_app = entry if limit is None else limited(entry, server.server_state, limit)
+    lifespan = AppLifespan(entry.app, state, config.lifespan)
+    lifecycle = runtime.begin_run(lifespan, server, owned=True, audible=True)
+    runtime.enter_by(entry)
+    server.live(lifecycle, state)
+    watch.speak_for(server)
+    runtime.listen_to(watch, watchdog)
+    await server.serve()
+    if (
+        lifecycle.report is None
+    ):  # uvicorn returned by itself: an old one does when it was told to leave while it started
+        lifecycle.begin("should_exit", lame_duck=False)
+        await lifecycle.finished.wait()
+    return cast("Report", lifecycle.report)
+
+
+def run(
+    choose: Callable[[Any], Runtime],
+    app: ASGIApp | str,
+    options: Mapping[str, Any],
+    *,
+    exit: Exit,  # noqa: A002 - the word users know
+    allowed: float | None,
+) -> NoReturn:
+    """Load the app, serve it with the runtime that `choose` finds for it, and end the process. See
+    `Runtime.run`.
+
+    `allowed` is the watchdog's time while the app is imported, when its runtime is not yet known.
+    """
+    ending = Ending()
+    code, exit_by_signal = ExitCode.FAILED, False
+    runtime: Runtime | None = None
+    try:
+        watch = signals.claim(ending)
+        watch.install(*signals.OWNED)
+        watchdog = Watchdog(watch, owned=True)
+        if allowed is not None:
+            watchdog.start(allowed)
+        config = configure(app, options)
+        _load(config)
+        runtime = choose(config.loaded_app)
+        exit_by_signal = runtime.settings.exit_by_signal
+        code = ending.run(_serve_until(ending, runtime, config, watch, watchdog), _loop_factory(config))
+    except SettingsError as problem:
+        _say(problem)
+        code = ExitCode.USAGE
+    except SystemExit as problem:  # uvicorn could not load the app, and has said why; or the app exits itself
+        code = ExitCode.FAILED if problem.code else ExitCode.OK
+    except Exception as problem:
+        if runtime is not None and runtime.report is not None:
+            pass  # the run has said so, in the log and in its report
+        elif isinstance(problem, GracefulError):
+            _say(problem)
+        else:
+            logger.exception("the service could not start")
+    PUBLISHER.stop(process_ends=True)
+    ending.end_process(code, exit=exit, exit_by_signal=exit_by_signal)
+
+
+async def _serve_until(
+    ending: Ending, runtime: Runtime, config: uvicorn.Config, watch: signals.SignalWatch, watchdog: Watchdog
+) -> ExitCode:
+    """Serve; the time that is left for the end of the process is known to `ending` on return."""
+    watch.owner = runtime
+    watchdog.start(runtime.allowed_seconds())
+    try:
+        report = await serve_loaded(runtime, config, watch, watchdog)
+    except StartupInterrupted:
+        report = cast("Report", runtime.report)
+    finally:
+        ending.deadline = runtime.exit_deadline
+    return report.outcome.exit_code
+
+
+def _loop_factory(config: uvicorn.Config) -> LoopFactory | None:
+    """The loop that uvicorn's options ask for. Before 0.36 uvicorn sets a policy instead."""
+    if hasattr(config, "get_loop_factory"):
+        return config.get_loop_factory()
+    config.setup_event_loop()
+    return None
+
+
+def _say(problem: Exception) -> None:
+    """One line for people, wherever logging goes."""
+    sys.stderr.write(f"graceful: {problem}\n")

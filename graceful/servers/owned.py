@@ -1,0 +1,385 @@
+"""The uvicorn that we own: event-driven, with our signals, our lifespan and our drain.
+
+Overrides only what uvicorn has kept as its points of extension from 0.34 on: startup, main_loop, shutdown,
+capture_signals and should_exit of `uvicorn.Server`, `connections` and `tasks` of its state, `shutdown()` of a
+connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import select
+import socket
+import stat
+import time
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.flow_control import service_unavailable
+
+from graceful import signals
+from graceful._types import ASGIApp, Receive, Scope, Send
+from graceful.asgi import GracefulMiddleware
+from graceful.errors import ListenError
+from graceful.lifecycle import Lifecycle
+
+logger = logging.getLogger("graceful")
+
+# A connection that is as young as this has its first request on the way: the client has just connected in
+# order to send it.
+_FIRST_REQUEST_SECONDS: Final = 0.5
+# How long a connection that has said everything may take to close (a TLS client need not answer a
+# close_notify).
+_LINGER_SECONDS: Final = 1.0
+_HANDSHAKE_SECONDS: Final = 5.0
+_TICK_SECONDS: Final = 1.0
+_TICKS_OF_UVICORN: Final = (
+    10  # uvicorn ticks ten times as often, and renews the Date header at every tenth tick
+)
+
+
+class _Connections(set[Any]):
+    """uvicorn's set of open connections, which knows how old each is and tells when one comes or the last one
+    goes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made_at: dict[Any, float] = {}
+        self.on_made: Callable[[Any], object] | None = None
+        self.on_none_left: Callable[[], object] | None = None
+
+    def add(self, connection: Any) -> None:
+        super().add(connection)
+        self.made_at[connection] = time.monotonic()
+        if self.on_made is not None:
+            self.on_made(connection)
+
+    def discard(self, connection: Any) -> None:
+        super().discard(connection)
+        self.made_at.pop(connection, None)
+        if self.on_none_left is not None and not self:
+            self.on_none_left()
+
+    remove = discard
+
+
+class _Lifespan:
+    """What uvicorn takes for the app's lifespan: ours, which starts the run. It ends with the run, not at
+    uvicorn's word.
+    """
+
+    def __init__(self, lifecycle: Lifecycle, state: dict[str, Any]) -> None:
+        self._lifecycle = lifecycle
+        self._begun = False
+        self.state = state
+        self.should_exit = False
+
+    async def startup(self) -> None:
+        if not self._begun:
+            self._begun = True
+            await self._lifecycle.start()
+
+    async def shutdown(self) -> None:
+        """Nothing: see `Lifecycle`."""
+
+
+def limited(entry: GracefulMiddleware, state: Any, limit: int) -> ASGIApp:
+    """`--limit-concurrency` as uvicorn means it, but behind the probes: a full server is not a dead one."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        full = (
+            len(state.connections) >= limit or len(state.tasks) > limit
+        )  # this request's own task is one of them
+        if full and scope["type"] == "http" and not entry.is_probe(scope):
+            logger.warning("Exceeded concurrency limit.")
+            await service_unavailable(scope, receive, send)  # type: ignore[arg-type]  # uvicorn's types are narrower
+        else:
+            await entry(scope, receive, send)
+
+    return call
+
+
+class OwnedServer(uvicorn.Server):
+    """A uvicorn server whose life is one run's."""
+
+    lifecycle: Lifecycle
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        self._should_exit = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        super().__init__(config)
+        self.connections = _Connections()
+        self.server_state.connections = self.connections
+        self._arriving: set[asyncio.Task[Any]] = set()
+        self._own_uds: tuple[int, int] | None = None
+
+    def live(self, lifecycle: Lifecycle, state: dict[str, Any]) -> None:
+        """Serve for `lifecycle`; `state` is the lifespan state that requests see."""
+        self.lifecycle = lifecycle
+        self.config.lifespan_class = lambda _config: _Lifespan(lifecycle, state)
+
+    @property
+    def should_exit(self) -> bool:
+        """Uvicorn's flag. Set by the app, it begins the shutdown at once."""
+        return self._should_exit
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        self._should_exit = value
+        if value and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._leave)
+
+    # What uvicorn calls.
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """The signals are ours already."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """The run serves on return. Raises ListenError where the address cannot be had, or what the startup
+        failed with.
+        """
+        await self.lifespan.startup()
+        try:
+            self._check_uds()
+            await super().startup(sockets)
+        except (OSError, SystemExit) as problem:  # uvicorn logs why it cannot bind, and exits
+            listen = ListenError(_cannot_listen(self.config, problem))
+            await self.lifecycle.fail(listen)
+            raise listen from problem
+        self._remember_uds()
+        self.lifecycle.serve()
+        self._loop = asyncio.get_running_loop()
+        if self._should_exit:
+            self._leave()
+
+    def _leave(self) -> None:
+        """The server has been told to exit, or has had its requests; nobody routes traffic away for that."""
+        reason = "should_exit" if self._should_exit else "limit_max_requests"
+        self.lifecycle.begin(reason, lame_duck=False)
+
+    async def main_loop(self) -> None:
+        """Tick for uvicorn's sake (the Date header, `limit_max_requests`) until the run has stopped."""
+        every = 1 if self.config.limit_max_requests is not None else _TICKS_OF_UVICORN
+        ticks = 0
+        try:
+            while not self.lifecycle.finished.is_set():
+                if await self.on_tick(ticks):
+                    self._leave()
+                ticks += every
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_TICK_SECONDS * every / _TICKS_OF_UVICORN):
+                        await self.lifecycle.finished.wait()
+        except asyncio.CancelledError:
+            self.lifecycle.begin("cancelled", lame_duck=False)
+            await self.lifecycle.finished.wait()
+            raise
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's
+        """Everything has been done by `Lifecycle`, through `drain`; what is still open is closed."""
+        await self.lifecycle.finished.wait()
+        for connection in list(self.connections):
+            connection.transport.abort()
+        self._remove_uds()
+
+    # What the lifecycle calls.
+
+    async def drain(self) -> None:
+        """The listener is closed and the backlog answered, idle connections are closed and the others told;
+        returns when none is left.
+        """
+        self.handle_exit(
+            signals.TERMINATE[0], None
+        )  # libraries hang on it; it does no more than set should_exit
+        loop = asyncio.get_running_loop()
+        none_left = asyncio.Event()
+        self.connections.on_none_left = none_left.set
+        self.connections.on_made = lambda connection: loop.call_later(
+            _FIRST_REQUEST_SECONDS, self._tell, connection
+        )
+        self._close_listeners(loop)
+        await self._tell_all(loop)
+        while self.connections or self.server_state.tasks or self._arriving:
+            if self.server_state.tasks or self._arriving:
+                await asyncio.wait({*self.server_state.tasks, *self._arriving})
+                continue
+            none_left.clear()
+            try:
+                async with asyncio.timeout(_LINGER_SECONDS):
+                    await none_left.wait()
+            except TimeoutError:
+                self._close_lingering()
+
+    def abort(self, scopes: Collection[Scope]) -> None:
+        """Break off the connections of those requests whose response has begun, and of those that only the
+        client holds up.
+        """
+        cut = {id(scope) for scope in scopes}
+        for connection in list(self.connections):
+            cycle = getattr(connection, "cycle", None)
+            if cycle is not None and (id(cycle.scope) not in cut or cycle.response_started):
+                connection.transport.abort()
+
+    # The drain's parts.
+
+    def _close_listeners(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close the listening sockets, but first take out of each backlog those who have connected already.
+
+        A duplicate keeps the kernel's queue while the loop gives its own descriptor up. Between the last
+        accept and the close of the duplicate a connection can still be lost; the kernel has no call that does
+        both.
+        """
+        listeners = [
+            socket.socket(fileno=os.dup(sock.fileno()))
+            for server in self.servers
+            for sock in server.sockets or ()
+        ]
+        for server in self.servers:
+            server.close()
+        for listener in listeners:
+            with listener:
+                for _ in range(self.config.backlog + 1):  # bounded: under load the queue might never be empty
+                    try:
+                        accepted, _ = listener.accept()
+                    except OSError:  # empty, or out of descriptors
+                        break
+                    accepted.setblocking(False)  # noqa: FBT003 - the socket module's own way
+                    arriving = loop.create_task(self._arrive(loop, accepted))
+                    self._arriving.add(arriving)
+                    arriving.add_done_callback(self._arriving.discard)
+
+    async def _arrive(self, loop: asyncio.AbstractEventLoop, accepted: socket.socket) -> None:
+        """Hand a connection from the backlog to uvicorn's protocol, as its own listener would have."""
+
+        def protocol() -> asyncio.Protocol:
+            return self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=loop
+            )
+
+        handshake = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS} if self.config.ssl else {}
+        try:
+            await loop.connect_accepted_socket(protocol, accepted, ssl=self.config.ssl, **handshake)
+        except OSError as problem:  # a client that has gone, or does not speak TLS
+            logger.debug("a connection from the backlog could not be taken over: %s", problem)
+            accepted.close()
+
+    async def _tell_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Tell each connection that the server leaves. Those that have bytes waiting are read first: that is
+        a request, not idleness.
+        """
+        young_since = time.monotonic() - _FIRST_REQUEST_SECONDS
+        young = {
+            connection for connection, made_at in self.connections.made_at.items() if made_at > young_since
+        }
+        for connection in young:
+            wait = self.connections.made_at[connection] - young_since
+            loop.call_later(wait, self._tell, connection)
+        untold = set(self.connections) - young
+        for _ in range(5):  # each turn of the loop reads what is waiting
+            unread = _with_unread_bytes(untold)
+            for connection in untold - unread:
+                self._tell(connection)
+            untold = unread & self.connections
+            if not untold:
+                return
+            await asyncio.sleep(0)
+        for connection in untold:
+            self._tell(connection)
+
+    def _tell(self, connection: Any) -> None:
+        """Uvicorn's own word to a connection: an idle one closes, a busy one closes after its response."""
+        if connection not in self.connections:
+            return
+        try:
+            connection.shutdown()
+        except Exception as problem:  # noqa: BLE001 - whatever state a client got it into, it must not hold up the others
+            logger.debug("a connection could not be told to close (%r); it is aborted", problem)
+            connection.transport.abort()
+
+    def _close_lingering(self) -> None:
+        """No request is running: what is still open has nothing left to send, or has not heard."""
+        for connection in list(self.connections):
+            transport = connection.transport
+            if transport.is_closing():
+                if transport.get_write_buffer_size() == 0:
+                    transport.abort()
+            else:
+                self._tell(connection)
+
+    # The Unix socket's path.
+
+    def _check_uds(self) -> None:
+        """Asyncio takes away any socket that it finds at the path, that of a living server too: ask first
+        whether somebody answers there.
+        """
+        path = self.config.uds
+        if path is None or not os.path.exists(path):  # noqa: PTH110
+            return
+        if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116
+            message = "there is a file of this name that is no socket"
+            raise OSError(message)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(1.0)
+            try:
+                client.connect(path)
+            except (ConnectionRefusedError, FileNotFoundError):
+                return  # left behind by a process that is gone
+            message = "another process is listening there"
+            raise OSError(message)
+
+    def _remember_uds(self) -> None:
+        if self.config.uds is not None:
+            found = os.stat(self.config.uds)  # noqa: PTH116
+            self._own_uds = (found.st_dev, found.st_ino)
+
+    def _remove_uds(self) -> None:
+        """Remove the path, unless a successor has put its own socket there."""
+        if self.config.uds is None:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            found = os.stat(self.config.uds)  # noqa: PTH116
+            if (found.st_dev, found.st_ino) == self._own_uds:
+                os.unlink(self.config.uds)  # noqa: PTH108
+
+
+def _with_unread_bytes(connections: Iterable[Any]) -> set[Any]:
+    """Those connections whose socket has something to read, in one system call."""
+    by_fd = {}
+    for connection in connections:
+        sock = connection.transport.get_extra_info("socket")
+        if sock is not None and sock.fileno() >= 0:
+            by_fd[sock.fileno()] = connection
+    if not by_fd or not hasattr(select, "poll"):
+        return set()
+    poll = select.poll()
+    for fd in by_fd:
+        poll.register(fd, select.POLLIN)
+    return {by_fd[fd] for fd, _ in poll.poll(0)}
+
+
+def _cannot_listen(config: uvicorn.Config, problem: BaseException) -> str:
+    """One line: where, why, and what to do."""
+    where = (
+        f"unix socket {config.uds}"
+        if config.uds
+        else f"fd {config.fd}"
+        if config.fd is not None
+        else f"{config.host}:{config.port}"
+    )
+    if isinstance(problem, SystemExit) and isinstance(problem.__context__, OSError):
+        problem = problem.__context__
+    reason = getattr(problem, "strerror", None) or str(problem)
+    return f"cannot listen on {where}: {reason}; stop what holds it, or choose another with --port or --uds"
+
+
+def addresses(server: OwnedServer) -> Sequence[Any]:
+    """What the server listens on, as `socket.getsockname` gives it; empty before and after."""
+    return [
+        sock.getsockname() for listener in getattr(server, "servers", ()) for sock in listener.sockets or ()
+    ]

@@ -1,0 +1,206 @@
+"""Signals: a handler notes and wakes, nothing more. The only module that knows `signal`.
+
+It imports nothing but the standard library's smallest modules, since the entry point installs its handlers
+before it imports anything else: a Python that is PID 1 loses, for good, a signal that comes before its
+handler.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from graceful.errors import RuntimeInUseError
+
+TYPE_CHECKING = (
+    False  # `typing` takes longer to import than all the rest of this, and a signal may come meanwhile
+)
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any, Final, TypeAlias
+
+    # What signal.getsignal returns: a callable, SIG_DFL, SIG_IGN, or None for a handler that C code
+    # installed.
+    Found: TypeAlias = Any
+else:
+    import _signal as signal  # the half of it that is C: the other makes enums of all constants first
+
+
+def _by_name(*names: str) -> tuple[int, ...]:
+    return tuple(int(getattr(signal, name)) for name in names if hasattr(signal, name))
+
+
+TERMINATE: Final = _by_name("SIGTERM", "SIGBREAK")  # SIGBREAK is what Windows has
+INTERRUPT: Final = _by_name("SIGINT")
+QUIT: Final = _by_name("SIGQUIT")
+OWNED: Final = TERMINATE + INTERRUPT + QUIT
+
+
+class Arrival:
+    """One signal, and when it was noted, in seconds of the clock."""
+
+    __slots__ = ("at", "signum")
+
+    def __init__(self, signum: int, at: float) -> None:
+        self.signum = signum
+        self.at = at
+
+
+class Handler:
+    """What `signal.getsignal` shows while a watch is installed.
+
+    `__self__` is that of the handler which was found (libraries such as sse-starlette look through it for the
+    server), unless an owner has been set with `speak_for`.
+    """
+
+    def __init__(self, note: Callable[[int], None], found: Found) -> None:
+        self._note = note
+        self.found = found
+        self._owner: object | None = None
+
+    def __call__(self, signum: int, _frame: FrameType | None) -> None:
+        """Note the signal."""
+        self._note(signum)
+
+    def speak_for(self, owner: object) -> None:
+        """From now on `__self__` is `owner`."""
+        self._owner = owner
+
+    @property
+    def __self__(self) -> object:
+        """The owner, else what the handler found is bound to; AttributeError where there is none."""
+        if self._owner is not None:
+            return self._owner
+        return self.found.__self__
+
+
+class SignalWatch:
+    """Notes the signals of this process between `install` and `restore`, in the order of their coming.
+
+    Readers pull: `noted` only ever grows while the watch is installed, and each wake means "look again". So
+    nothing is lost or seen twice however a signal falls between two lines.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._handlers: dict[int, Handler] = {}
+        self._wakes: tuple[Callable[[], object], ...] = ()
+        self.noted: list[Arrival] = []
+        self.owner: object | None = None
+
+    def install(self, *signums: int) -> None:
+        """Put our handlers in place of those found, which are kept; those that are ours already stay. Main
+        thread only (ValueError).
+        """
+        global _installed  # noqa: PLW0603 - signals belong to the process, so does the word who has them
+        for signum in signums:
+            if signum not in self._handlers:
+                handler = Handler(self._note, signal.getsignal(signum))
+                signal.signal(signum, handler)
+                self._handlers[signum] = handler
+        _installed = self
+
+    def restore(self) -> None:
+        """Put back the handlers that were found, except where somebody else's has replaced ours since. May be
+        called twice.
+        """
+        global _installed  # noqa: PLW0603 - see install
+        for signum, handler in self._handlers.items():
+            if found_handler(signum) is handler:
+                signal.signal(signum, signal.SIG_DFL if handler.found is None else handler.found)
+        self._handlers.clear()
+        self._wakes = ()
+        self.noted = []
+        self.owner = None
+        if _installed is self:
+            _installed = None
+
+    def subscribe(self, wake: Callable[[], object]) -> None:
+        """Call `wake` after each signal, from the handler: it must neither block nor raise. Called at once if
+        some have been noted.
+        """
+        self._wakes += (wake,)
+        if self.noted:
+            wake()
+
+    def unsubscribe(self, wake: Callable[[], object]) -> None:
+        """No longer call `wake`."""
+        self._wakes = tuple(other for other in self._wakes if other is not wake)
+
+    def speak_for(self, owner: object) -> None:
+        """Libraries that look for the server through the handler's `__self__` find `owner`."""
+        for handler in self._handlers.values():
+            handler.speak_for(owner)
+
+    def call_found(self, signum: int) -> None:
+        """Do what the handler found at installation would have done. Ignored and default actions do nothing
+        here.
+        """
+        handler = self._handlers.get(signum)
+        if handler is not None and callable(handler.found):
+            handler.found(signum, None)
+
+    def _note(self, signum: int) -> None:
+        self.noted.append(Arrival(signum, self._clock()))
+        for wake in self._wakes:
+            wake()
+
+
+_installed: SignalWatch | None = None
+
+
+def claim(owner: object) -> SignalWatch:
+    """The watch of this process, for `owner` alone: the entry point's early one with what it has noted, or a
+    new one, not yet installed.
+
+    Raises RuntimeInUseError when somebody else has claimed the one that is installed.
+    """
+    watch = _installed or SignalWatch()
+    if watch.owner not in {None, owner}:
+        message = "another Runtime has the signals of this process; run one Runtime in a process"
+        raise RuntimeInUseError(message)
+    watch.owner = owner
+    return watch
+
+
+def found_handler(signum: int) -> Found:
+    """The handler that is in place now, by whomever."""
+    return signal.getsignal(signum)
+
+
+def in_main_thread() -> bool:
+    """Whether handlers may be installed from here (CPython allows it in the main thread only)."""
+    import threading  # noqa: PLC0415 - see TYPE_CHECKING above; the entry point is in the main thread, and does not ask
+
+    return threading.current_thread() is threading.main_thread()
+
+
+def name_of(signum: int) -> str:
+    """`SIGTERM` for 15."""
+    from signal import Signals  # noqa: PLC0415 - see the imports above
+
+    return Signals(signum).name
+
+
+def die_of(signum: int) -> None:
+    """End this process by the signal's default action, so that its parent sees 128 + signum. As PID 1 it
+    returns: the kernel drops it.
+    """
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+
+
+def _forget_in_child() -> None:
+    """A forked child has neither our handlers nor our wakes: else its own SIGTERM would make the parent drain
+    (the wakeup socket is shared).
+    """
+    watch = _installed
+    if watch is not None:
+        signal.set_wakeup_fd(-1)
+        watch.restore()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
