@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from graceful.events import PhaseChange
     from graceful.phases import Phase
     from graceful.reports import ExitCode, Report
-    from graceful.resources import Resource
+    from graceful.declared import Resource
     from graceful.runtime import Runtime, current
     from graceful.settings import Settings
 
@@ -43,7 +43,7 @@ _HOMES = {
     "Phase": "phases",
     "PhaseChange": "events",
     "Report": "reports",
-    "Resource": "resources",
+    "Resource": "declared",
     "ResourceError": "errors",
     "Runtime": "runtime",
     "RuntimeInUseError": "errors",

@@ -1,4 +1,4 @@
-"""From what a user declares as a resource to its value, and back: one way in and one way out for each form."""
+"""From what a user declares as a resource to its value, and back: one way in and one way out of each form."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ _ASYNC: Final = ("__aenter__", "aclose", "__await__", "__anext__")
 class Access(Call):
     """The way in and out of one resource, taken once, by one task.
 
-    Whatever is not async happens on one thread, so that it can neither block the loop nor see two threads (sqlite3
-    objects must not); whatever is, in the task that calls `enter` and `leave` (anyio's cancel scopes must not see two).
+    Whatever is not async happens on one thread, so that it can neither block the loop nor see two threads
+    (sqlite3 objects must not); whatever is, in the task that calls `enter` and `leave` (anyio's cancel
+    scopes must not see two).
     """
 
     def __init__(self, name: str, make: Callable[[], object], *, on_thread: bool) -> None:
@@ -32,8 +33,8 @@ class Access(Call):
         self._way_out: Callable[[], Awaitable[object]] | None = None
 
     async def enter(self) -> Any:
-        """The value. Raises what the user's code raises, ResourceError for a generator without a yield; nothing is
-        left to be released then.
+        """The value. Raises what the user's code raises, ResourceError for a generator without a yield;
+        nothing is left to be released then.
         """
         try:
             return await self._take(await self.call(self._make))
@@ -42,8 +43,8 @@ class Access(Call):
             raise
 
     async def leave(self) -> None:
-        """The value has been given back on return. Raises what the user's code raises, ResourceError for a generator
-        with a second yield.
+        """The value has been given back on return. Raises what the user's code raises, ResourceError for a
+        generator with a second yield.
         """
         try:
             if self._way_out is not None:
@@ -70,9 +71,10 @@ class Access(Call):
     async def _take_async_generator(self, generator: AsyncGenerator[Any, None]) -> Any:
         self.to_loop()
         self._way_out = partial(self._finish_async_generator, generator)
-        async for value in self._stepping(generator):
-            return value
-        raise ResourceError(self._resource, _NEVER)
+        value = await self.wait_for(anext(generator, _DONE), standing=generator)
+        if value is _DONE:
+            raise ResourceError(self._resource, _NEVER)
+        return value
 
     async def _take_generator(self, generator: Generator[Any, None, Any]) -> Any:
         self._way_out = partial(self.call, self._finish_generator, generator)
@@ -83,19 +85,18 @@ class Access(Call):
 
     async def _take_async_manager(self, manager: Any) -> Any:
         self.to_loop()
-        kind = type(manager)
-        self._way_out = lambda: self.wait_for(kind.__aexit__(manager, None, None, None))
-        return await self.wait_for(kind.__aenter__(manager))
+        leave = type(manager).__aexit__
+        self._way_out = lambda: self.wait_for(leave(manager, None, None, None))
+        return await self.wait_for(type(manager).__aenter__(manager))
 
     async def _take_result(self, result: Any, *, entered: bool) -> Any:
-        """What is no async context manager: entered, or else the value itself, closed if there is a way to."""
+        """What is no async context manager: entered, or else the value itself, closed if that is possible."""
         if entered and _has(result, "__enter__"):
-            kind = type(result)
-            self._way_out = lambda: self.call(kind.__exit__, result, None, None, None)
-            return await self.call(kind.__enter__, result)
+            self._way_out = partial(self.call, type(result).__exit__, result, None, None, None)
+            return await self.call(type(result).__enter__, result)
         close = _way_to_close(result)
         if close is not None:
-            self._way_out = lambda: self.result_of(close)
+            self._way_out = partial(self.result_of, close)
         return result
 
     async def _finish_async_generator(self, generator: AsyncGenerator[Any, None]) -> None:
@@ -119,24 +120,24 @@ class Access(Call):
 def belongs_on_loop(target: object) -> bool:
     """Whether calling `target`, or entering it, is a matter for the event loop; else it is one for a thread.
 
-    A plain function that says nothing of what it returns runs on a thread, since it may block; should it return
-    something async all the same, that is entered on the loop.
+    A plain function that says nothing of what it returns runs on a thread, since it may block; should it
+    return something async all the same, that is entered on the loop.
     """
+    if is_context_manager(target):
+        return _has(target, "__aenter__")
     while isinstance(target, partial):
         target = target.func
     if isinstance(target, type):
         return _is_async(target)
-    if not callable(target):
-        return _has(target, "__aenter__")
     function = target if inspect.isroutine(target) else type(target).__call__
-    made_by = inspect.unwrap(function)  # what contextlib.asynccontextmanager has been put on
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(made_by):
+    # Under contextlib.asynccontextmanager is an async generator function.
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(inspect.unwrap(function)):
         return True
     try:
         returned = get_type_hints(function).get("return")
-    except Exception:  # noqa: BLE001 - names that only a type checker sees; and evaluating them is the user's code
+    except Exception:  # noqa: BLE001 - annotations are the user's code; some hold names for type checkers only
         return False
-    return not inspect.isgeneratorfunction(made_by) and _is_async(get_origin(returned) or returned)
+    return _is_async(get_origin(returned) or returned)
 
 
 def is_context_manager(target: object) -> bool:
@@ -161,7 +162,7 @@ def _way_to_close(result: object) -> Callable[[], object] | None:
 
 
 def _with_closes(result: object) -> bool:
-    """Whether a `with` block gives `result` back. With a database's connection it may end a transaction and leave it
-    open, as sqlite3's and psycopg2's do; that is told by the methods of PEP 249.
+    """Whether a `with` block gives `result` back. With a database's connection it may end a transaction and
+    leave it open, as sqlite3's and psycopg2's do; that is told by the methods of PEP 249.
     """
     return not all(hasattr(result, method) for method in ("cursor", "commit", "rollback", "close"))

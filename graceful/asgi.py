@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, Final, Literal, Protocol
 
 from graceful._types import ASGIApp, Message, Receive, Scope, Send
-from graceful.errors import AppFailedError, GracefulError
+from graceful.errors import AppFailedError, GracefulError, StartupInterrupted
 from graceful.inflight import InFlight
 from graceful.probes import Answer, Probes
 
@@ -94,8 +94,8 @@ class GracefulMiddleware:
 
         # A plain function that returns the server's own awaitable: a coroutine less for each message.
         def tell(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
-                nonlocal begun
+            nonlocal begun
+            if not begun and message["type"] == "http.response.start":
                 begun = True
                 if in_flight.left_at is not None:
                     message = closing(scope, message)
@@ -159,6 +159,8 @@ class GracefulMiddleware:
             await self.runtime.adopt(self, AppLifespan(self.app, scope.get("state"), "auto"))
         except Exception as problem:  # noqa: BLE001 - it has been logged; the server must hear of it in its own words
             await send({"type": "lifespan.startup.failed", "message": str(problem)})
+            if not isinstance(problem, StartupInterrupted):
+                raise  # as Starlette does: a test client hears of it in no other way, and would wait for ever
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()

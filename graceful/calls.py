@@ -22,8 +22,8 @@ _LONGEST_TEXT: Final = 200
 class Lane:
     """One daemon thread that runs what it is given, one after the other, in a copy of its maker's context.
 
-    A daemon, so that what hangs in it can be left behind. Who is cancelled while waiting for an answer leaves the
-    thread at it; the answer is then dropped.
+    A daemon, so that what hangs in it can be left behind. Who is cancelled while waiting for an answer
+    leaves the thread at it; the answer is then dropped.
     """
 
     def __init__(self, name: str) -> None:
@@ -82,7 +82,9 @@ def _tell(answered: asyncio.Future[T], answer: T) -> None:
 
 
 class Call:
-    """Calls the user's functions for one purpose: on the loop, or all of them on one thread where they may block."""
+    """Calls the user's functions for one purpose: on the loop, or all of them on one thread where they may
+    block.
+    """
 
     def __init__(self, name: str, *, on_thread: bool) -> None:
         self.on_thread = on_thread
@@ -91,7 +93,9 @@ class Call:
         self._awaited: object = None
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """What `function` returns; it is not awaited. The thread, where there is one, starts with the first call."""
+        """What `function` returns; it is not awaited. The thread, where there is one, starts with the first
+        call.
+        """
         if not self.on_thread:
             return function(*args)
         if self._lane is None:
@@ -125,21 +129,27 @@ class Call:
         return self._lane is not None and not self._lane.idle
 
     def stands_at(self) -> str | None:
-        """The user's line at which the call that goes on stands, as `app.py:12 in slow`; None where none can be seen."""
+        """The user's line at which the call that goes on stands, as `app.py:12 in slow`; None where none
+        can be seen.
+        """
         if self._lane is not None and not self._lane.idle:
             return self._lane.stands_at()
         return standing_at(self._awaited)
 
 
 def name_of(target: object) -> str:
-    """What people call a function, a class or an object: `connect`, `Pool`; that of the function within a partial."""
+    """What people call a function, a class or an object: `connect`, `Pool`; that of the function within a
+    partial.
+    """
     while isinstance(target, functools.partial):
         target = target.func
     return getattr(target, "__name__", None) or type(target).__name__
 
 
 def missing_arguments(function: Callable[..., Any]) -> str | None:
-    """Why `function` cannot be called without arguments, in Python's words; None where it can, or nobody knows."""
+    """Why `function` cannot be called without arguments, in Python's words; None where it can, or nobody
+    knows.
+    """
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # written in C without a signature
@@ -151,12 +161,17 @@ def missing_arguments(function: Callable[..., Any]) -> str | None:
     return None
 
 
-def one_line(problem: BaseException) -> str:
-    """`ConnectionError: refused`, on one line of at most 200 characters, without any that a terminal would obey."""
+def text_of(problem: BaseException) -> str:
+    """`ConnectionError: refused`, as `one_line` has it."""
     try:
         text = f"{type(problem).__name__}: {problem}"
-    except Exception:  # noqa: BLE001 - the text is the user's code as well, and this is where its failures end
+    except Exception:  # noqa: BLE001 - the text is the user's code as well, and here its failures end
         text = f"{type(problem).__name__}, whose text could not be had"
-    text = "".join(letter if letter.isprintable() else " " for letter in text.removesuffix(": "))
+    return one_line(text.removesuffix(": "))
+
+
+def one_line(text: str) -> str:
+    """`text` on one line of at most 200 characters, without any that a terminal would obey."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 3] + "..."

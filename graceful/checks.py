@@ -1,160 +1,55 @@
-"""Checks: what decides over `/ready` and `/healthz` beside the phase. However many ask, each check runs once at a time and no longer than
-its timeout.
+"""Checks: the user's word on whether the service is ready or alive. Each runs once at a time, in its time,
+however many ask.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
-import inspect
 import logging
+import math
+import reprlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
-from graceful.errors import ResourceError
+from graceful.acquisition import belongs_on_loop
+from graceful.calls import Call, missing_arguments, name_of, one_line, text_of
+from graceful.errors import SettingsError
 
-Probe = Literal["readiness", "liveness"]
+Probe: TypeAlias = Literal["readiness", "liveness"]
 Check: TypeAlias = Callable[[], bool | None] | Callable[[], Awaitable[bool | None]]
+Clock: TypeAlias = Callable[[], float]
+
+PROBES: Final[tuple[Probe, ...]] = get_args(Probe)
 
 logger = logging.getLogger("graceful")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """What the last run of a check found. `ok` after its failure threshold; `error` is for logs, not for those who probe."""
+    """What a check said when it was last run, and the seconds that it took.
+
+    `error` is one line, for the log and the report, not for clients: why the last run failed, even where
+    the check still counts as passing because of its threshold; None where it passed.
+    """
 
     name: str
     ok: bool
     seconds: float
-    error: str | None = None
-
-
-class CheckFailedError(Exception):
-    """A check returned what does not pass."""
-
-
-class _Checked:
-    """One check with what is known of it. Bound to no loop but while it runs."""
-
-    def __init__(
-        self,
-        function: Check,
-        name: str,
-        *,
-        timeout: float,
-        cache: float,
-        threshold: int,
-        clock: Callable[[], float],
-    ) -> None:
-        self.name = name
-        self._function = function
-        self._timeout = timeout
-        self._cache = cache
-        self._threshold = threshold
-        self._clock = clock
-        self._failures = 0
-        self._at: float | None = None
-        self._task: asyncio.Task[CheckResult] | None = None
-        self._hanging: threading.Thread | None = None
-        self.result: CheckResult | None = None
-
-    async def ask(self) -> CheckResult:
-        """The cached result if it is young enough, else that of the run that goes on, or of a new one."""
-        if self.result is not None and self._at is not None and self._clock() - self._at < self._cache:
-            return self.result
-        loop = asyncio.get_running_loop()
-        if self._task is None or self._task.done() or self._task.get_loop() is not loop:
-            self._task = loop.create_task(self._run(), name=f"check {self.name}")
-        return await asyncio.shield(self._task)  # a prober that goes away takes nothing from the others
-
-    async def _run(self) -> CheckResult:
-        began = self._clock()
-        error: str | None = None
-        try:
-            async with asyncio.timeout(self._timeout):
-                _judge(self.name, await self._call())
-        except TimeoutError as problem:
-            error = str(problem) or f"no answer within {self._timeout:g} s"
-        except Exception as problem:  # noqa: BLE001 - whatever a check raises, it has failed
-            error = " ".join(f"{type(problem).__name__}: {problem}".split())
-        self._failures = 0 if error is None else self._failures + 1
-        result = CheckResult(
-            name=self.name, ok=self._failures < self._threshold, seconds=self._clock() - began, error=error
-        )
-        self._log(result)
-        self.result, self._at = result, self._clock()
-        return result
-
-    async def _call(self) -> object:
-        if inspect.iscoroutinefunction(self._function):
-            return await self._function()
-        return await self._on_a_thread()
-
-    async def _on_a_thread(self) -> object:
-        """A plain function may block: never on the loop, and never on more than one thread at a time."""
-        if self._hanging is not None and self._hanging.is_alive():
-            message = "its last call has not returned yet"
-            raise CheckFailedError(message)
-        loop = asyncio.get_running_loop()
-        returned: asyncio.Future[object] = loop.create_future()
-        context = contextvars.copy_context()
-
-        def call() -> None:
-            try:
-                value, problem = context.run(self._function), None
-            except BaseException as raised:  # noqa: BLE001 - handed on to where it is awaited
-                value, problem = None, raised
-            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
-                loop.call_soon_threadsafe(_settle, returned, value, problem)
-
-        self._hanging = threading.Thread(target=call, name=f"check {self.name}", daemon=True)
-        self._hanging.start()
-        value = await returned
-        return await value if inspect.isawaitable(value) else value
-
-    def _log(self, result: CheckResult) -> None:
-        """Once for each change, not for each probe."""
-        before = self.result is None or self.result.ok
-        if before and not result.ok:
-            logger.warning("check %s fails: %s", self.name, result.error)
-        elif result.ok and not before:
-            logger.info("check %s passes again", self.name)
-
-
-def _settle(returned: asyncio.Future[object], value: object, problem: BaseException | None) -> None:
-    if returned.done():
-        return
-    if problem is None:
-        returned.set_result(value)
-    elif isinstance(problem, Exception) and not isinstance(problem, StopIteration):
-        returned.set_exception(problem)
-    else:  # what would end the loop, or a future refuses
-        returned.set_exception(CheckFailedError(f"{type(problem).__name__}: {problem}"))
-
-
-def _judge(name: str, returned: object) -> None:
-    """Raise CheckFailedError for anything but True and None."""
-    if returned is True or returned is None:
-        return
-    if returned is False:
-        message = "it returned False"
-        raise CheckFailedError(message)
-    message = f"check {name} returned {returned!r:.80}; expected True or None if it passes, False or an exception if not"
-    raise CheckFailedError(message)
+    error: str | None
 
 
 class Checks:
-    """All checks of a service, in the order of their declaration."""
+    """All checks of one runtime, by probe. They outlive its runs, and the loops of those."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
-        self._checks: dict[Probe, dict[str, _Checked]] = {"readiness": {}, "liveness": {}}
+        self._checks: dict[Probe, dict[str, _Check]] = {probe: {} for probe in PROBES}
 
-    def add(
+    def add(  # noqa: PLR0913 - one for each option of the decorator
         self,
         function: Check,
         *,
@@ -164,31 +59,197 @@ class Checks:
         cache: float = 1.0,
         failure_threshold: int = 1,
     ) -> None:
-        """Declare a check. It fails after `timeout` seconds, is not asked again within `cache` seconds, and counts as failing after
-        `failure_threshold` failures in a row. Raises ResourceError for a name that is taken or has a slash, and for impossible numbers.
+        """`function` decides over `probe` from now on.
+
+        It fails after `timeout` seconds, and counts as failing after `failure_threshold` failures in a row.
+        A result holds for `cache` seconds. Raises SettingsError for a value that cannot be meant, and for a
+        name that is taken.
         """
-        found: str = name or getattr(function, "__name__", type(function).__name__)
-        if found in self._checks[probe] or "/" in found or not found:
-            raise ResourceError(
-                found,
-                f"it cannot be the name of a {probe} check; give one that is not taken, without a slash, with name=",
-            )
-        if not timeout > 0 or not cache >= 0 or failure_threshold < 1:
-            problem = f"found {timeout=}, {cache=}, {failure_threshold=}; expected more than 0, 0 or more, 1 or more"
-            raise ResourceError(found, problem)
-        self._checks[probe][found] = _Checked(
-            function, found, timeout=timeout, cache=cache, threshold=failure_threshold, clock=self._clock
+        name = name_of(function) if name is None else name
+        _require_function(name, function)
+        if name in self._checks[probe]:
+            field = f"name of a {probe} check"
+            raise SettingsError(field, name, "another one has it; give one of them a name of its own")
+        terms = _Terms(
+            timeout=_number(f"timeout of check {name}", timeout, least=0, or_equal=False),
+            cache=_number(f"cache of check {name}", cache, least=0),
+            failure_threshold=_number(f"failure_threshold of check {name}", failure_threshold, least=1),
         )
+        self._checks[probe][name] = _Check(name, function, terms, self._clock)
 
     def names(self, probe: Probe) -> tuple[str, ...]:
-        """The names of the checks of one probe."""
+        """The checks of `probe`, in the order in which they were added."""
         return tuple(self._checks[probe])
 
     def results(self, probe: Probe) -> tuple[CheckResult, ...]:
-        """What is known without asking."""
-        return tuple(check.result for check in self._checks[probe].values() if check.result is not None)
+        """What is known without running anything; nothing of a check that has not been run. From any
+        thread.
+        """
+        known = [check.last for check in tuple(self._checks[probe].values())]
+        return tuple(result for result in known if result is not None)
 
     async def run(self, probe: Probe, *, exclude: Collection[str] = ()) -> tuple[CheckResult, ...]:
-        """Ask all checks of one probe at once, but those excluded by name; as long as the slowest takes, its timeout at most."""
-        asked = [check.ask() for name, check in self._checks[probe].items() if name not in exclude]
-        return tuple(await asyncio.gather(*asked))
+        """The results of all checks of `probe` but those excluded, in their order: cached ones, or those of
+        a run.
+
+        The checks run at the same time. Whoever comes while one runs waits for that run; and who is
+        cancelled while waiting cancels nobody else's. Raises nothing but that.
+        """
+        checks = [check for name, check in tuple(self._checks[probe].items()) if name not in exclude]
+        flights = [check.ask() for check in checks]
+        pending = [flight for flight in flights if isinstance(flight, asyncio.Task)]
+        if pending:
+            await asyncio.wait(pending)
+        return tuple(check.landed(flight) for check, flight in zip(checks, flights, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Terms:
+    timeout: float
+    cache: float
+    failure_threshold: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verdict:
+    """Why a run failed, and what it raised, if it did; no error if it passed."""
+
+    error: str | None = None
+    raised: BaseException | None = None
+
+
+class _Run:
+    """One run of a check, in a task of the running loop, and on a thread of its own unless the check is
+    async.
+    """
+
+    def __init__(self, name: str, function: Check, *, on_thread: bool) -> None:
+        self._call = Call(f"check-{name}", on_thread=on_thread)
+        self._function = function
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._ask(), name=f"graceful check {name}")
+
+    async def verdict(self, within: float) -> _Verdict:
+        """The verdict, `within` so many seconds. The run has ended then, or has been told to."""
+        try:
+            await asyncio.wait({self._task}, timeout=within)
+            if self._task.done():
+                return self._task.result()
+            where = self._call.stands_at()
+            return _Verdict(error=f"timed out after {within:g} s" + (f", at {where}" if where else ""))
+        finally:
+            self._task.cancel()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a thread, or a task of the running loop, still goes on. A task of a loop that is gone
+        does not.
+        """
+        task_hangs = not self._task.done() and self._loop is asyncio.get_running_loop()
+        return task_hangs or self._call.thread_is_busy
+
+    async def _ask(self) -> _Verdict:
+        try:
+            answer = await self._call.result_of(self._function)
+        except BaseException as raised:  # noqa: BLE001 - SystemExit would fall through the loop; it is a failure too
+            return _Verdict(error=text_of(raised), raised=raised)
+        finally:
+            self._call.end()
+        if answer is None or answer is True:
+            return _Verdict()
+        if answer is False:
+            return _Verdict(error="it returned False")
+        return _Verdict(error=one_line(f"it returned {reprlib.repr(answer)}; expected True, False or None"))
+
+
+class _Check:
+    """One check, what is known of it, and the run that goes on."""
+
+    def __init__(self, name: str, function: Check, terms: _Terms, clock: Clock) -> None:
+        self.name = name
+        self.last: CheckResult | None = None
+        self._function = function
+        self._on_thread = not belongs_on_loop(function)
+        self._terms = terms
+        self._clock = clock
+        self._context = contextvars.copy_context()  # not that of whoever happens to ask
+        self._landed_at = -math.inf
+        self._failures = 0
+        self._flight: asyncio.Task[CheckResult] | None = None
+        self._given_up: _Run | None = None
+        self._lock = threading.Lock()
+
+    def ask(self) -> CheckResult | asyncio.Task[CheckResult]:
+        """The cached result; or else the run that goes on on this loop, begun now if there is none."""
+        last = self.last
+        if last is not None and self._clock() - self._landed_at < self._terms.cache:
+            return last
+        loop = asyncio.get_running_loop()
+        flight = self._flight
+        if flight is None or flight.done() or flight.get_loop() is not loop:
+            context = self._context.copy()
+            flight = loop.create_task(self._fly(), name=f"graceful check {self.name}", context=context)
+            self._flight = flight
+        return flight
+
+    def landed(self, flight: CheckResult | asyncio.Task[CheckResult]) -> CheckResult:
+        """The result of what `ask` returned, which is done."""
+        if isinstance(flight, CheckResult):
+            return flight
+        if flight.cancelled():  # by somebody who cancels all tasks
+            return CheckResult(name=self.name, ok=False, seconds=0.0, error="it was cancelled")
+        return flight.result()
+
+    async def _fly(self) -> CheckResult:
+        began = self._clock()
+        verdict = await self._verdict()
+        now = self._clock()
+        with self._lock:
+            before = self.last
+            self._failures = 0 if verdict.error is None else self._failures + 1
+            ok = self._failures < self._terms.failure_threshold
+            self.last = result = CheckResult(name=self.name, ok=ok, seconds=now - began, error=verdict.error)
+            self._landed_at = now
+        self._log(verdict, changed=ok is not (before is None or before.ok))
+        return result
+
+    async def _verdict(self) -> _Verdict:
+        if self._given_up is not None and self._given_up.hangs:
+            return _Verdict(error="an earlier run still hangs")
+        run = _Run(self.name, self._function, on_thread=self._on_thread)
+        try:
+            return await run.verdict(self._terms.timeout)
+        finally:
+            self._given_up = run
+
+    def _log(self, verdict: _Verdict, *, changed: bool) -> None:
+        """One line for each change, with the traceback of what was raised; what a threshold forgives, for
+        debugging.
+        """
+        if verdict.error is not None:
+            level = logging.WARNING if changed else logging.DEBUG
+            raised = verdict.raised if changed else None
+            logger.log(level, "check %s failed: %s", self.name, verdict.error, exc_info=raised)
+        elif changed:
+            logger.info("check %s passes again", self.name)
+
+
+def _require_function(name: str, function: Any) -> None:
+    of = f"check {name}"
+    if not callable(function):
+        raise SettingsError(of, function, "expected a function, async or not")
+    missing = missing_arguments(function)
+    if missing is not None:
+        way_out = f"it is called without arguments, and {missing}; bind them with functools.partial"
+        raise SettingsError(of, function, way_out)
+
+
+def _number(field: str, found: Any, *, least: float, or_equal: bool = True) -> float:
+    fits = isinstance(found, int | float) and (least < found < math.inf or (or_equal and found == least))
+    if not fits:
+        raise SettingsError(
+            field,
+            found,
+            f"expected a number, {least:g} or more" if or_equal else f"expected a number above {least:g}",
+        )
+    return float(found)

@@ -112,17 +112,12 @@ class Lifecycle:
         """The startup failed, or was interrupted. What was acquired has been released on return, and the run
         has stopped.
         """
-        if isinstance(problem, GracefulError):
-            said = str(problem)
-        else:
-            said = f"{type(problem).__name__}: {problem}"
-            logger.log(
-                self._alarm, "startup failed", exc_info=problem
-            )  # the user's code: its traceback is what helps
         if isinstance(problem, AppFailedError):
-            logger.log(self._alarm, "the app's startup failed: %s", said)
+            logger.log(self._alarm, "the app's startup failed: %s", problem)
+        elif not isinstance(problem, GracefulError):  # the user's code: its traceback is what helps
+            logger.log(self._alarm, "startup failed", exc_info=problem)
         if not isinstance(problem, StartupInterrupted):
-            self._failure = (said.splitlines() or [""])[-1]  # of a traceback, the line that names the error
+            self._failure = _in_one_line(problem)
         await self._give_back()
 
     def serve(self) -> None:
@@ -163,6 +158,8 @@ class Lifecycle:
             logger.exception("the shutdown failed on its way; what was acquired is released all the same")
             self._failure = self._failure or "the shutdown failed on its way, see the log"
         finally:
+            if self.phases.current is Phase.LAME_DUCK:  # cancelled there, as by an asyncio.run that is left
+                self._enter(Phase.DRAINING)
             await self._give_back()
 
     async def _keep_serving(self) -> None:
@@ -173,9 +170,10 @@ class Lifecycle:
         self._enter(Phase.DRAINING)
         until = self._deadlines.drain_deadline(self._clock())
         in_flight = self._parts.in_flight
-        if not await self._hurried(self._server.drain(), until) or not await in_flight.empty(
-            self._clock() if self._hurry.is_set() else until
-        ):
+        drained = await self._hurried(self._server.drain(), until)
+        if drained:
+            await self._hurried(in_flight.empty(until), until)
+        if not drained or len(in_flight):
             self._cut_off = await in_flight.cut_off(self._server.abort)
 
     async def _give_back(self) -> None:
@@ -198,8 +196,8 @@ class Lifecycle:
         return self.budget
 
     async def _unless_begun(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do `work`, unless the shutdown has begun, and wait for it no longer than until it begins: then it is
-        cancelled and StartupInterrupted raised.
+        """Do `work`, unless the shutdown has begun, and wait for it no longer than until it begins: then it
+        is cancelled and StartupInterrupted raised.
         """
         if self.begun.is_set():
             raise StartupInterrupted(self.reason or "shutdown")
@@ -253,7 +251,7 @@ class Lifecycle:
             ending.cancel()
             logger.error("the app's lifespan shutdown has not ended in %.1f s; it is left behind", seconds)
             return (ReleaseOutcome(name="app lifespan", seconds=seconds, outcome="timed out", error=None),)
-        problem = ending.exception()
+        problem = asyncio.CancelledError() if ending.cancelled() else ending.exception()
         if problem is None:
             return ()
         logger.error("the app's lifespan shutdown failed: %s", problem, exc_info=problem)
@@ -305,6 +303,16 @@ class Lifecycle:
             return Outcome.NOT_CLEAN
         return Outcome.CLEAN
 
+    def _had_lame_duck(self) -> bool:
+        """Whether there was one of any length: only then can it have been too short."""
+        served = Phase.LAME_DUCK in self.phases.entered
+        return served and self._deadlines.lame_duck_ends > self._deadlines.began
+
+    def _severity(self, report: Report) -> int:
+        if report.clean or self._alarm < logging.WARNING:
+            return self._level
+        return logging.WARNING if report.outcome is Outcome.CLEAN else self._alarm
+
     def _write_report(self) -> None:
         in_flight, settings = self._parts.in_flight, self._parts.settings
         outcome = self._outcome()
@@ -319,8 +327,15 @@ class Lifecycle:
             resources=self._released,
             arrivals=in_flight.arrivals,
             last_arrival=in_flight.last_arrival,
-            lame_duck=settings.lame_duck if Phase.LAME_DUCK in self.phases.entered else 0.0,
+            lame_duck=settings.lame_duck if self._had_lame_duck() else 0.0,
             failure=self._failure,
         )
-        level = self._level if self.report.clean else self._alarm
-        report_logger.log(level, self.report.as_text(), extra={"report": self.report})
+        report_logger.log(self._severity(self.report), self.report.as_text(), extra={"report": self.report})
+
+
+def _in_one_line(problem: BaseException) -> str:
+    """What failed: of a traceback, which frameworks give as the reason, the line that names the error."""
+    if isinstance(problem, GracefulError):
+        return (str(problem).strip().splitlines() or ["it gave no reason"])[-1]
+    notes = "".join(f" ({note})" for note in getattr(problem, "__notes__", ()))
+    return " ".join(f"{type(problem).__name__}: {problem}{notes}".split())

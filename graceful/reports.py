@@ -95,7 +95,10 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """The report in plain types, fit for `json.dumps`."""
         plain = asdict(self)
+        plain["outcome"] = str(self.outcome)
         plain["exit_code"] = None if self.exit_code is None else int(self.exit_code)
+        plain["phases"] = {str(phase): seconds for phase, seconds in self.phases.items()}
+        plain["ended"] = {str(kind): count for kind, count in self.ended.items()}
         return plain
 
     def as_text(self) -> str:

@@ -1,280 +1,303 @@
-"""Resources: acquired in the order of their declaration, given back in the reverse order, each within its time, whatever the others do.
-
-Each asynchronous resource is entered and left in one task of its own, since anyio's scopes and `asyncio.timeout` insist on it; each other
-one on one thread of its own, since sqlite3 and others insist on that, and so that none can block the loop.
+"""The resources of a runtime: acquired in the order of their declaration, released last acquired first,
+each in its time and isolated from the others.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, cast, overload
+from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
 
+from graceful.calls import text_of
+from graceful.declared import Callback, ReleaseCallback, Resource, resource_from
 from graceful.errors import ResourceError
-from graceful.holders import Callback, Holder, TaskHolder, ThreadHolder
+from graceful.tenures import Held
+
+__all__ = ["ReleaseCallback", "ReleaseOutcome", "Resource", "ResourceDeclarer", "Resources", "resource_from"]
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
-ReleaseCallback: TypeAlias = Callable[[], object]
+Clock: TypeAlias = Callable[[], float]
 
 logger = logging.getLogger("graceful")
 
-# How long an acquisition that was cancelled may take to end before the release begins without it.
-_GIVE_UP_SECONDS: Final = 0.5
-_NOTHING: Final = object()
+# A release that begins after its deadline still tries for this long: most resources need a blink.
+_LEAST_SECONDS: Final = 0.1
+# What one that is given up gets, out of its share, to accept its cancellation: at most this, and this
+# part of it.
+_LAST_WORDS_SECONDS: Final = 0.1
+_LAST_WORDS_PART: Final = 1 / 10
+# What one with a timeout of its own has to leave to each of the others.
+_OTHERS_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseOutcome:
-    """How the release of one resource went, and how many seconds it took. `error` is what it raised, in one line."""
+    """How the release of a resource, or the call of a callback, ended, and how many seconds it took.
+
+    `error` is one line: what was raised, or where it stood when its time was up; None where it was released.
+    """
 
     name: str
     seconds: float
     outcome: Literal["released", "failed", "timed out"]
-    error: str | None = None
-
-
-class Resource(Generic[T]):
-    """Something that a run acquires when it starts and gives back when it ends. Made by `Runtime.resource`."""
-
-    def __init__(self, target: Any, *, name: str | None = None, timeout: float | None = None) -> None:
-        found = name or getattr(target, "__name__", None) or type(target).__name__
-        if not callable(target) and not hasattr(target, "__aenter__") and not hasattr(target, "__enter__"):
-            problem = (
-                f"found {target!r}; expected a generator function, a context manager or a coroutine function"
-            )
-            raise ResourceError(found, problem)
-        if timeout is not None and not timeout > 0:
-            raise ResourceError(found, f"found timeout={timeout!r}; expected seconds, more than 0")
-        self.name = found
-        self.timeout = timeout
-        self.target = target
-        self._value: Any = _NOTHING
-
-    @property
-    def value(self) -> T:
-        """What was acquired. Raises ResourceError before that, and after the release."""
-        if self._value is _NOTHING:
-            problem = "it has no value now; it is there from the startup of a run to its release"
-            raise ResourceError(self.name, problem)
-        return cast("T", self._value)
-
-    def holder(self) -> Holder:
-        """Who will hold it in one run: a task for an asynchronous resource, else a thread."""
-        return (
-            TaskHolder(self.target, self.name)
-            if _asynchronous(self.target)
-            else ThreadHolder(self.target, self.name)
-        )
-
-    def acquired(self, value: T) -> None:
-        """It has this value from now on."""
-        self._value = value
-
-    def gone(self) -> None:
-        """It has no value any more."""
-        self._value = _NOTHING
-
-
-def _asynchronous(target: Any) -> bool:
-    """Whether it must be entered on the loop, as far as can be known without calling it."""
-    if inspect.isclass(target) or not callable(target):
-        return hasattr(target, "__aenter__") or (
-            hasattr(target, "aclose") and not hasattr(target, "__enter__")
-        )
-    function = inspect.unwrap(target)
-    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-
-
-class _Entry:
-    """One thing on the stack of a run."""
-
-    def __init__(
-        self, name: str, timeout: float | None, holder: Holder, resource: Resource[Any] | None
-    ) -> None:
-        self.name = name
-        self.timeout = timeout
-        self.holder = holder
-        self.resource = resource
+    error: str | None
 
 
 class Resources:
-    """All that a service has declared, in that order, and the stack of what the current run has acquired."""
+    """All that a runtime has declared, and what its run has acquired and not released.
+
+    One run at a time: `acquire` begins it, `release` ends it, both on its loop; the next may have another.
+    """
 
     def __init__(self) -> None:
-        self._declared: list[Resource[Any] | _CallbackDeclared] = []
-        self._stack: list[_Entry] = []
-        self._running = False
+        self._declared: list[Resource[Any] | Callback] = []
+        self._stack: list[Held] = []
+        self._reached = 0
+        self._stage: Literal["between runs", "running", "releasing"] = "between runs"
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._stack) if self._running else len(self._declared)
+        """How many a run has to release; between runs, how many are declared."""
+        return len(self._declared if self._stage == "between runs" else self._stack)
 
     def add(self, resource: Resource[Any]) -> None:
-        """Declare a resource; acquired by the next `acquire`. Raises ResourceError when its name is taken."""
-        self._refuse_twice(resource.name)
+        """`resource` is acquired by the next `acquire`. Raises ResourceError if another has its name."""
+        if any(isinstance(other, Resource) and other.name == resource.name for other in self._declared):
+            raise ResourceError(
+                resource.name, "there is another of this name; give one of them a name of its own, name=…"
+            )
         self._declared.append(resource)
 
     def on_release(
         self, callback: ReleaseCallback, *, name: str | None = None, timeout: float | None = None
     ) -> None:
-        """Call `callback` at the release, in the order of the resources. One that is added while a run goes on is that run's only."""
-        declared = _CallbackDeclared(
-            callback, name or getattr(callback, "__qualname__", repr(callback)), timeout
-        )
-        if self._running:
-            self._stack.append(declared.entry())
-        else:
-            self._declared.append(declared)
+        """`callback` is called by `release`, in its place among the resources: last declared first. From
+        any thread.
 
-    def _refuse_twice(self, name: str) -> None:
-        if any(other.name == name for other in self._declared):
-            raise ResourceError(name, "there is one of this name already; give it another with name=")
+        Declared between runs it is called at the end of each run, declared in a run at the end of that one.
+        Raises ResourceError while the release goes on.
+        """
+        declared = Callback(callback, name=name, timeout=timeout)
+        with self._lock:
+            if self._stage == "releasing":
+                raise ResourceError(
+                    declared.name, "the release has begun, it is too late to declare a callback"
+                )
+            if self._stage == "running":
+                self._stack.append(declared.begin())
+            else:
+                self._declared.append(declared)
 
     async def acquire(self) -> None:
-        """All have been acquired on return, in the order of their declaration.
+        """All that is declared has been acquired on return, in its order; what had been before is left alone.
 
-        Raises what the first one raised that could not be; nothing more has been started then, and what had been acquired waits for
-        `release`. So it does when this is cancelled: the one that is being acquired is told to give up.
+        Raises what the first one that fails raised (see `Resource.explained`); no other is begun then. If
+        it is cancelled it cancels what is being acquired, and does not wait for that. Either way `release`
+        must follow: it gives back what was acquired and waits for what was being acquired.
         """
-        self._running = True
-        for declared in self._declared:
-            if isinstance(declared, _CallbackDeclared):
-                self._stack.append(declared.entry())
-                continue
-            entry = _Entry(declared.name, declared.timeout, declared.holder(), declared)
-            try:
-                declared.acquired(await entry.holder.enter())
-            except asyncio.CancelledError:
-                if not await entry.holder.give_up(_GIVE_UP_SECONDS):
-                    self._stack.append(
-                        entry
-                    )  # a thread cannot be cancelled: what it acquires late it gives back at once
-                raise
-            self._stack.append(entry)
+        self._stage = "running"
+        while self._reached < len(self._declared):
+            declared = self._declared[self._reached]
+            if isinstance(declared, Resource):
+                await self._acquire_one(declared)
+            else:
+                self._stack.append(declared.begin())
+            self._reached += 1
 
-    async def release(self, deadline: float, clock: Callable[[], float]) -> tuple[ReleaseOutcome, ...]:
-        """Everything has been given back on return, last acquired first, or has been left behind and is named as such. Never raises.
+    async def release(self, deadline: float, clock: Clock) -> tuple[ReleaseOutcome, ...]:
+        """Everything has been given back or given up on return, last acquired first; one outcome for each.
 
-        Each has its own timeout, else an equal share of what remains until `deadline`, in seconds of `clock`.
+        That takes until `deadline`, in seconds of `clock`, at most; if that has passed, a tenth of a
+        second. Each has its own timeout, or else an equal share of what remains; no failure and no hang of
+        one takes another's turn. Callbacks are called even where nothing has been acquired. Never raises.
+        If it is cancelled, so is the release of what is left.
         """
+        with self._lock:
+            if self._stage == "between runs":  # the server runs no lifespan
+                self._stack += [
+                    declared.begin() for declared in self._declared if isinstance(declared, Callback)
+                ]
+            self._stage = "releasing"
+        deadline = max(deadline, clock() + _LEAST_SECONDS)
         outcomes = []
-        while self._stack:
-            entry = self._stack.pop()
-            remaining = max(0.0, deadline - clock())
-            share = remaining / (len(self._stack) + 1)
-            allowed = share if entry.timeout is None else min(entry.timeout, remaining)
-            outcomes.append(await _release(entry, allowed, clock))
-        self._running = False
+        try:
+            while self._stack:
+                held = self._stack[-1]
+                outcome = await _give_back(held, _patience(held, deadline - clock(), len(self._stack)), clock)
+                self._stack.pop()
+                if outcome is not None:
+                    outcomes.append(outcome)
+        finally:
+            self._end_run()
         return tuple(outcomes)
 
+    async def _acquire_one(self, resource: Resource[Any]) -> None:
+        tenure = resource.begin()
+        self._stack.append(tenure)
+        try:
+            problem = await tenure.entered()
+        except asyncio.CancelledError:
+            tenure.interrupt()
+            raise
+        if problem is not None:
+            self._stack.remove(tenure)
+            raise resource.explained(problem)
 
-@dataclass(frozen=True, slots=True)
-class _CallbackDeclared:
-    callback: ReleaseCallback
-    name: str
-    timeout: float | None
+    def _end_run(self) -> None:
+        with self._lock:
+            left, self._stack = self._stack, []
+            self._reached = 0
+            self._stage = "between runs"
+        if left:
+            logger.error(
+                "the release was cancelled before these were: %s", ", ".join(held.name for held in left)
+            )
+        for held in reversed(left):
+            held.give_up()
 
-    def entry(self) -> _Entry:
-        return _Entry(self.name, self.timeout, Callback(self.callback, self.name), None)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Patience:
+    """The seconds to wait for a release, and those to wait for its cancellation to be accepted."""
+
+    seconds: float
+    last_words: float
 
 
-async def _release(entry: _Entry, allowed: float, clock: Callable[[], float]) -> ReleaseOutcome:
+def _patience(held: Held, remaining: float, left: int) -> _Patience:
+    """How long to wait for `held`, one of `left` that share the seconds that remain."""
+    share = max(0.0, remaining) / left
+    last_words = min(_LAST_WORDS_SECONDS, share * _LAST_WORDS_PART)
+    if held.timeout is None:
+        return _Patience(seconds=share - last_words, last_words=last_words)
+    others = min(_OTHERS_SECONDS, share) * (left - 1)
+    return _Patience(seconds=min(held.timeout, share * left - others - last_words), last_words=last_words)
+
+
+async def _give_back(held: Held, patience: _Patience, clock: Clock) -> ReleaseOutcome | None:
+    """The outcome for one; None where it had not been acquired, because it was interrupted."""
     began = clock()
-    ended = await entry.holder.leave(allowed)
-    if entry.resource is not None:
-        entry.resource.gone()
+    leaving = held.leave()
+    await asyncio.wait({leaving}, timeout=patience.seconds)
+    if leaving.done():
+        return _outcome(held, clock() - began)
+    stood = f"at {held.stands_at() or 'an unknown place'}"
+    if not held.acquired:
+        stood = f"still being acquired, {stood}"
+    held.give_up()
+    await asyncio.wait({leaving}, timeout=patience.last_words)
+    if not leaving.done():
+        stood = f"{stood}; it does not accept its cancellation"
     seconds = clock() - began
-    if not ended:
-        logger.error("resource %s was not released in %.1f s; it is left behind", entry.name, seconds)
-        return ReleaseOutcome(name=entry.name, seconds=seconds, outcome="timed out")
-    problem = entry.holder.problem
-    if problem is not None:
-        logger.error("resource %s failed to release", entry.name, exc_info=problem)
-        error = " ".join(f"{type(problem).__name__}: {problem}".split())
-        return ReleaseOutcome(name=entry.name, seconds=seconds, outcome="failed", error=error)
-    return ReleaseOutcome(name=entry.name, seconds=seconds, outcome="released")
+    # What a cancelled release raises besides its CancelledError is worth a traceback, but no other outcome.
+    raised = held.problem if isinstance(held.problem, Exception) else None
+    logger.error(
+        "%s was not released in %.1f s and is left behind, %s", held.name, seconds, stood, exc_info=raised
+    )
+    return ReleaseOutcome(name=held.name, seconds=seconds, outcome="timed out", error=stood)
 
 
-class _Closes(Protocol):
-    def close(self) -> object: ...
-
-
-class _AsyncCloses(Protocol):
-    def aclose(self) -> Awaitable[object]: ...
-
-
-C = TypeVar("C", bound=_Closes)
-A = TypeVar("A", bound=_AsyncCloses)
+def _outcome(held: Held, seconds: float) -> ReleaseOutcome | None:
+    """The outcome for one that is over."""
+    problem = held.problem
+    if problem is None:
+        return ReleaseOutcome(name=held.name, seconds=seconds, outcome="released", error=None)
+    error = text_of(problem)
+    if held.acquired:
+        logger.error("the release of %s failed: %s", held.name, error, exc_info=problem)
+        return ReleaseOutcome(name=held.name, seconds=seconds, outcome="failed", error=error)
+    if isinstance(problem, Exception):  # else it is the CancelledError that it was asked for
+        logger.warning(
+            "%s raised when its acquisition was interrupted: %s", held.name, error, exc_info=problem
+        )
+    return None
 
 
 class ResourceDeclarer:
-    """`Runtime.resource`: declares a resource, as a decorator or called with it; with or without `name` and `timeout`.
+    """The decorator that declares resources: `resource(target)`, `resource(target, name=…)`,
+    `@resource(timeout=2)`.
 
-    The target is a generator function, async or not; a context manager, async or not, or a function that returns one; a coroutine
-    function, whose result is the value and is closed by its `aclose` or `close`; a class with such a method.
+    What it returns is typed by the value, see `resource_from`.
     """
 
-    def __init__(self, resources: Resources) -> None:
-        self._resources = resources
-
-    @overload
-    def __call__(self, target: Callable[[], AsyncIterator[T]], /) -> Resource[T]: ...
-    @overload
-    def __call__(self, target: Callable[[], Iterator[T]], /) -> Resource[T]: ...
-    @overload
-    def __call__(self, target: Callable[[], Coroutine[Any, Any, T]], /) -> Resource[T]: ...
-    @overload
-    def __call__(self, target: Callable[[], AbstractAsyncContextManager[T]], /) -> Resource[T]: ...
-    @overload
-    def __call__(self, target: Callable[[], AbstractContextManager[T]], /) -> Resource[T]: ...
-    @overload
-    def __call__(self, target: AbstractAsyncContextManager[T], /) -> Resource[T]: ...
-    @overload
-    def __call__(self, target: AbstractContextManager[T], /) -> Resource[T]: ...
-    @overload
-    def __call__(self, target: Callable[[], A], /) -> Resource[A]: ...
-    @overload
-    def __call__(self, target: Callable[[], C], /) -> Resource[C]: ...
-    @overload
-    def __call__(self, /, *, name: str | None = None, timeout: float | None = None) -> _NamedDeclarer: ...
-    def __call__(
-        self, target: Any = None, /, *, name: str | None = None, timeout: float | None = None
-    ) -> Any:
-        """The declared resource, or what declares one of this name and timeout. Raises ResourceError for what cannot be one."""
-        if target is None:
-            return _NamedDeclarer(self._resources, name, timeout)
-        return _NamedDeclarer(self._resources, name, timeout)(target)
-
-
-class _NamedDeclarer:
-    def __init__(self, resources: Resources, name: str | None, timeout: float | None) -> None:
+    def __init__(
+        self, resources: Resources, *, name: str | None = None, timeout: float | None = None
+    ) -> None:
         self._resources = resources
         self._name = name
         self._timeout = timeout
 
     @overload
-    def __call__(self, target: Callable[[], AsyncIterator[T]], /) -> Resource[T]: ...
+    def __call__(
+        self,
+        target: Callable[[], AbstractAsyncContextManager[T, Any]],
+        /,
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+    ) -> Resource[T]: ...
     @overload
-    def __call__(self, target: Callable[[], Iterator[T]], /) -> Resource[T]: ...
+    def __call__(
+        self,
+        target: Callable[[], AbstractContextManager[T, Any]],
+        /,
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+    ) -> Resource[T]: ...
     @overload
-    def __call__(self, target: Callable[[], Coroutine[Any, Any, T]], /) -> Resource[T]: ...
+    def __call__(
+        self,
+        target: Callable[[], AsyncIterator[T]],
+        /,
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+    ) -> Resource[T]: ...
     @overload
-    def __call__(self, target: Callable[[], AbstractAsyncContextManager[T]], /) -> Resource[T]: ...
+    def __call__(
+        self, target: Callable[[], Iterator[T]], /, *, name: str | None = None, timeout: float | None = None
+    ) -> Resource[T]: ...
     @overload
-    def __call__(self, target: Callable[[], AbstractContextManager[T]], /) -> Resource[T]: ...
+    def __call__(
+        self, target: Callable[[], Awaitable[T]], /, *, name: str | None = None, timeout: float | None = None
+    ) -> Resource[T]: ...
     @overload
-    def __call__(self, target: AbstractAsyncContextManager[T], /) -> Resource[T]: ...
+    def __call__(
+        self, target: Callable[[], T], /, *, name: str | None = None, timeout: float | None = None
+    ) -> Resource[T]: ...
     @overload
-    def __call__(self, target: AbstractContextManager[T], /) -> Resource[T]: ...
+    def __call__(
+        self,
+        target: AbstractAsyncContextManager[T, Any],
+        /,
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+    ) -> Resource[T]: ...
     @overload
-    def __call__(self, target: Callable[[], A], /) -> Resource[A]: ...
+    def __call__(
+        self,
+        target: AbstractContextManager[T, Any],
+        /,
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+    ) -> Resource[T]: ...
     @overload
-    def __call__(self, target: Callable[[], C], /) -> Resource[C]: ...
-    def __call__(self, target: Any, /) -> Any:
-        resource: Resource[Any] = Resource(target, name=self._name, timeout=self._timeout)
+    def __call__(self, /, *, name: str | None = None, timeout: float | None = None) -> ResourceDeclarer: ...
+    def __call__(
+        self, target: Any = None, /, *, name: str | None = None, timeout: float | None = None
+    ) -> Resource[Any] | ResourceDeclarer:
+        """Declare `target`, or return a decorator that does so with this name and timeout."""
+        name = self._name if name is None else name
+        timeout = self._timeout if timeout is None else timeout
+        if target is None:
+            return ResourceDeclarer(self._resources, name=name, timeout=timeout)
+        resource: Resource[Any] = Resource(target, name=name, timeout=timeout)
         self._resources.add(resource)
         return resource

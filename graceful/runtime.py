@@ -10,8 +10,8 @@ import logging
 import sys
 import threading
 import weakref
-from collections.abc import Collection, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypedDict, TypeVar, Unpack, overload
 
 from graceful import settings as _settings
 from graceful import signals
@@ -39,6 +39,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger("graceful")
 
 _INTERRUPTS_TO_HURRY: Final = 2
+
+C = TypeVar("C", bound=Check)
+
+
+class CheckOptions(TypedDict, total=False):
+    """What a check can be declared with; see `Checks.add`."""
+
+    name: str
+    timeout: float
+    cache: float
+    failure_threshold: int
 
 
 class Runtime:
@@ -98,7 +109,11 @@ class Runtime:
         self._resources.on_release(callback, name=name, timeout=timeout)
         return callback
 
-    def readiness_check(self, function: Check | None = None, /, **options: Any) -> Any:
+    @overload
+    def readiness_check(self, function: C, /) -> C: ...
+    @overload
+    def readiness_check(self, /, **options: Unpack[CheckOptions]) -> Callable[[C], C]: ...
+    def readiness_check(self, function: Check | None = None, /, **options: Unpack[CheckOptions]) -> Any:
         """Declare a check that decides over `/ready`; a decorator, with or without options: `name`,
         `timeout`, `cache`, `failure_threshold`.
 
@@ -107,13 +122,17 @@ class Runtime:
         """
         return self._check("readiness", function, options)
 
-    def liveness_check(self, function: Check | None = None, /, **options: Any) -> Any:
+    @overload
+    def liveness_check(self, function: C, /) -> C: ...
+    @overload
+    def liveness_check(self, /, **options: Unpack[CheckOptions]) -> Callable[[C], C]: ...
+    def liveness_check(self, function: Check | None = None, /, **options: Unpack[CheckOptions]) -> Any:
         """Declare a check that decides over `/healthz`. If it fails the orchestrator kills this process:
         check only what a restart would mend.
         """
         return self._check("liveness", function, options)
 
-    def _check(self, probe: Any, function: Check | None, options: dict[str, Any]) -> Any:
+    def _check(self, probe: Any, function: Check | None, options: CheckOptions) -> Any:
         def add(function: Check) -> Check:
             self._checks.add(function, probe=probe, **options)
             if self.entry is not None:
@@ -238,9 +257,7 @@ class Runtime:
         """A new run on the running loop, `starting` on return. Raises RuntimeInUseError while another goes
         on, SettingsError.
         """
-        if self._goes_on():
-            message = "this Runtime is running already; one Runtime has one run at a time"
-            raise RuntimeInUseError(message)
+        self.refuse_a_second_run()
         _require_asyncio()
         self._settings = None
         settings = self.settings
@@ -271,6 +288,12 @@ class Runtime:
         entry.is_entry = True
         self.entry = entry
 
+    def refuse_a_second_run(self) -> None:
+        """Raise RuntimeInUseError while a run goes on: asked before anything of that run could be touched."""
+        if self._goes_on():
+            message = "this Runtime is running already; one Runtime has one run at a time"
+            raise RuntimeInUseError(message)
+
     def _goes_on(self) -> bool:
         """Whether a run is under way: not one whose loop is gone, nor one that a server without lifespan began."""
         if self._lifecycle is None or self._lifecycle.report is not None:
@@ -285,7 +308,7 @@ class Runtime:
             watchdog.in_the_way = self.in_the_way
         watch.subscribe(self._wake)
         self._look()
-        self._look()  # those noted already count before anything is started: the wake is heard a turn of the loop later
+        self._look()  # before anything is started; the wake is heard a turn of the loop later
 
     def end_run(self, *, process_ends: bool) -> None:
         """The run has stopped: signals are as they were found."""
@@ -302,6 +325,7 @@ class Runtime:
 
     async def adopt(self, entry: GracefulMiddleware, lifespan: AppLifespan | None) -> None:
         """See `asgi.Host`."""
+        self.refuse_a_second_run()
         adopted = AdoptedServer(has_lifespan=lifespan is not None)
         watch = adopted.take_signals(self)
         if watch is not None:
@@ -325,8 +349,9 @@ class Runtime:
             self._leave_adopted()
             raise
         if lifespan is None and len(self._resources):
-            logger.warning(
-                "the server runs the app without lifespan: no resource is acquired; switch lifespan on"
+            logger.log(
+                logging.DEBUG if watch is None else logging.WARNING,
+                "the server runs the app without lifespan: no resource is acquired; switch lifespan on",
             )
         lifecycle.serve()
 
@@ -398,6 +423,8 @@ class Runtime:
         interrupts = 0
         for arrival in arrivals:
             lifecycle.signals += 1
+            if arrival.signum in signals.QUIT:  # the watchdog's: it exits at once
+                continue
             interrupts += arrival.signum in signals.INTERRUPT
             self._begin(
                 signals.name_of(arrival.signum),

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import sysconfig
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, Final
+
+
+# Where Python and pip put code; "<" begins the names of what has no file, such as frozen modules.
+_NOT_THE_USERS: Final = (*{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}, "<")
 
 
 def _chain(awaitable: Any) -> Iterator[Any]:
@@ -42,15 +48,28 @@ def place(code: CodeType, line: int | None) -> str:
 
 
 def standing_at(awaitable: Any) -> str | None:
-    """The innermost frame of a suspended coroutine, as `app.py:12 in slow`; None where none can be seen."""
+    """The user's line that a suspended coroutine waits at, as `app.py:12 in slow`; None where none can be seen."""
     frames = [frame for frame in map(_frame, _chain(awaitable)) if frame is not None]
-    return place(frames[-1].f_code, frames[-1].f_lineno) if frames else None
+    return _told(frames[::-1]) if frames else None
 
 
 def thread_stands_at(thread: threading.Thread) -> str:
-    """The line that a thread is at, as `app.py:12 in slow`."""
-    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented, for debugging, which this is
-    return place(frame.f_code, frame.f_lineno) if frame is not None else "an unknown place"
+    """The user's line that a thread is at, as `app.py:12 in slow`."""
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented, for debugging: this
+    return (
+        _told([found for found, _ in traceback.walk_stack(frame)])
+        if frame is not None
+        else "an unknown place"
+    )
+
+
+def _told(frames: Sequence[FrameType]) -> str:
+    """Of frames, innermost first, the first that is neither the standard library's nor an installed package's: that is
+    the line which the user can change. Where there is none, the innermost.
+    """
+    users = (frame for frame in frames if not frame.f_code.co_filename.startswith(_NOT_THE_USERS))
+    frame = next(users, frames[0])
+    return place(frame.f_code, frame.f_lineno)
 
 
 def tasks_driving(awaitables: set[int]) -> dict[int, asyncio.Task[Any]]:

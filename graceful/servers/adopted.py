@@ -68,10 +68,10 @@ class AdoptedServer:
         if self.left.is_set():
             return
         if self.watch is not None:
-            # Told to leave between lifespan startup and its listener, uvicorn 0.34 goes without lifespan.shutdown, so
-            # that nothing would be released. Nobody is told when it has started; the time that this takes is short,
-            # and the deadline of the drain holds here too.
-            while not getattr(self._server, "started", True):
+            # Told to leave between lifespan startup and its listener, uvicorn 0.34 goes without
+            # lifespan.shutdown, so that nothing would be released. Nobody is told when it has started; that
+            # takes a moment only, and the deadline of the drain holds here too.
+            while not getattr(self._server, "started", True):  # noqa: ASYNC110 - see above
                 await asyncio.sleep(_TURN_SECONDS)
             self.watch.call_found(_SIGTERM)
         if self.has_lifespan:

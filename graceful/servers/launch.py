@@ -98,6 +98,7 @@ def runtime_within(app: Any) -> Runtime | None:
 
 async def serve(runtime: Runtime, app: ASGIApp | str, options: Mapping[str, Any]) -> Report:
     """See `Runtime.serve`."""
+    runtime.refuse_a_second_run()
     config = configure(app, options)
     _load(config)
     watch = signals.claim(runtime)

@@ -1,0 +1,3 @@
+"""What the benchmarks and the demo put around a service: load, replicas, endpoints that lag, and a sample
+service.
+"""
