@@ -47,7 +47,7 @@ def main() -> int:
         print(f"measuring: {name}", file=sys.stderr, flush=True)
         try:
             figures.extend(_MEASUREMENTS[name](quick=options.quick))
-        except* (MeasurementError, NotReadyError, TimeoutError, subprocess.SubprocessError) as problems:
+        except* (MeasurementError, NotReadyError, OSError, subprocess.SubprocessError) as problems:
             failed = True
             for problem in _leaves(problems):
                 print(f"{name} could not be measured: {problem!r}", file=sys.stderr, flush=True)
@@ -89,4 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # every server has ended by then
+        sys.exit(130)

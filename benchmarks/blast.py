@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 import socket
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from benchmarks.figures import MeasurementError
 from rig.client import HOST
@@ -22,7 +22,7 @@ class Blast:
 
     def __init__(self, port: int, *, connections: int) -> None:
         self._selector = selectors.DefaultSelector()
-        self._sockets = [socket.create_connection((HOST, port), _SILENCE_SECONDS) for _ in range(connections)]
+        self._sockets = [socket.create_connection((HOST, port)) for _ in range(connections)]
         for sock in self._sockets:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._selector.register(sock, selectors.EVENT_READ)
@@ -38,16 +38,19 @@ class Blast:
             sock.close()
 
     def ask(self, requests: int) -> None:
-        """All `requests` have been answered on return. Each connection sends its next when it has had an answer."""
+        """All `requests` are answered on return. No connection sends its next before it has an answer."""
         to_send = to_come = requests
         received = dict.fromkeys(self._sockets, b"")
         for sock in self._sockets[:requests]:
             sock.sendall(_REQUEST)
             to_send -= 1
         while to_come:
-            for key, _ in self._selector.select(_SILENCE_SECONDS):
-                sock = key.fileobj
-                assert isinstance(sock, socket.socket)
+            ready = self._selector.select(_SILENCE_SECONDS)
+            if not ready:
+                message = f"no answer within {_SILENCE_SECONDS:g} s, {to_come} were still to come"
+                raise MeasurementError(message)
+            for key, _ in ready:
+                sock = cast("socket.socket", key.fileobj)
                 answer = received[sock] + sock.recv(_RECEIVE_BYTES)
                 received[sock] = b"" if _whole(answer) else answer
                 if not received[sock]:

@@ -18,25 +18,22 @@ from rig.replica import Command, Replica, graceful_run, uvicorn
 _ROUNDS: Final = 12
 _BAR: Final = 1.02
 _MOST_SPREAD: Final = 0.03  # uvicorn differs from itself by 1 to 3 % on a quiet machine
-_TURNS: Final = 20
-_REQUESTS: Final = 1_000
+_TURNS: Final = 40
+_REQUESTS: Final = 500
 _WARM_UP: Final = 2_000
-# So many that the server never waits: one that sleeps between requests pays for waking up, more or less often by chance.
+# So many that the server never waits: one that does pays for waking up, as often as chance will have it.
 _CONNECTIONS: Final = 64
 _APP: Final = "benchmarks.apps.hello:app"
 
 
 def measure(*, quick: bool) -> Iterator[Figure]:
-    """Against uvicorn in pairs, and uvicorn against itself in the same rounds: by how much that deviates is
-    taken off.
-    """
+    """Against uvicorn in pairs, less by how much uvicorn deviates from itself in the same rounds."""
     options = _loop_and_parser()
-    commands = (graceful_run(_APP, *options), uvicorn(_APP, *options), uvicorn(_APP, *options))
+    commands = (uvicorn(_APP, *options), graceful_run(_APP, *options), uvicorn(_APP, *options))
     rounds = [_round(commands) for _ in range(3 if quick else _ROUNDS)]
-    ratios = [ours / theirs for ours, theirs, _ in rounds]
-    itself = [again / theirs for _, theirs, again in rounds]
+    ratios, itself = ([_ratio(turns[which], turns[0]) for turns in rounds] for which in (1, 2))
+    theirs, ours, _ = ([statistics.median(turns[which]) for turns in rounds] for which in range(3))
     ratio, spread = statistics.median(ratios), statistics.median(abs(value - 1.0) for value in itself)
-    ours, theirs, again = zip(*rounds, strict=True)
     yield Figure(
         name="CPU time per request, against uvicorn, less the spread",
         measured=ratio - spread,
@@ -48,7 +45,7 @@ def measure(*, quick: bool) -> Iterator[Figure]:
             f"graceful run to uvicorn {span(ratios)}, uvicorn to uvicorn {span(itself)}",
             f"{span(ours, scale=1e6)} to {span(theirs, scale=1e6)} microseconds, {' '.join(options)}",
         ],
-        detail={"graceful_seconds": ours, "uvicorn_seconds": theirs, "uvicorn_again_seconds": again},
+        detail={"ratios": ratios, "itself": itself, "graceful_seconds": ours, "uvicorn_seconds": theirs},
     )
 
 
@@ -58,8 +55,10 @@ def _loop_and_parser() -> tuple[str, ...]:
     return ("--loop", loop, "--http", parser)
 
 
-def _round(commands: Sequence[Command]) -> list[float]:
-    """What one request costs each of these, started afresh and then asked by turns, so that all meet the same noise."""
+def _round(commands: Sequence[Command]) -> list[list[float]]:
+    """What one request costs each of these, started afresh, in many turns that are short beside the machine's
+    moods.
+    """
     with contextlib.ExitStack() as stack:
         measures = []
         for command in commands:
@@ -68,7 +67,12 @@ def _round(commands: Sequence[Command]) -> list[float]:
             blast = stack.enter_context(Blast(replica.port, connections=_CONNECTIONS))
             blast.ask(_WARM_UP)
             measures.append(functools.partial(_seconds, replica.pid, blast))
-        return [statistics.median(turns) for turns in interleaved(_TURNS, measures)]
+        return interleaved(_TURNS, measures)
+
+
+def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Turn by turn, as neighbours in time have met the same noise."""
+    return statistics.median(own / other for own, other in zip(ours, theirs, strict=True))
 
 
 def _seconds(pid: int, blast: Blast) -> float:

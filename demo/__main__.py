@@ -84,4 +84,7 @@ def _conclude(paper: Paper, plain: Result, ours: Result, *, good: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # every server has ended by then
+        sys.exit(130)

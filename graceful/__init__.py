@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from graceful.asgi import GracefulMiddleware
     from graceful.checks import CheckResult
+    from graceful.declared import Resource
     from graceful.errors import (
         GracefulError,
         ListenError,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from graceful.events import PhaseChange
     from graceful.phases import Phase
     from graceful.reports import ExitCode, Report
-    from graceful.declared import Resource
     from graceful.runtime import Runtime, current
     from graceful.settings import Settings
 
@@ -82,3 +82,7 @@ def __getattr__(name: str) -> Any:
 
     value = globals()[name] = getattr(import_module(f"graceful.{home}"), name)
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

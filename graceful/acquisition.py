@@ -86,8 +86,11 @@ class Access(Call):
     async def _take_async_manager(self, manager: Any) -> Any:
         self.to_loop()
         leave = type(manager).__aexit__
-        self._way_out = lambda: self.wait_for(leave(manager, None, None, None))
-        return await self.wait_for(type(manager).__aenter__(manager))
+        generator = getattr(
+            manager, "gen", None
+        )  # of contextlib.asynccontextmanager: there the user's code stands
+        self._way_out = lambda: self.wait_for(leave(manager, None, None, None), standing=generator)
+        return await self.wait_for(type(manager).__aenter__(manager), standing=generator)
 
     async def _take_result(self, result: Any, *, entered: bool) -> Any:
         """What is no async context manager: entered, or else the value itself, closed if that is possible."""

@@ -157,7 +157,7 @@ class GracefulMiddleware:
         await receive()
         try:
             await self.runtime.adopt(self, AppLifespan(self.app, scope.get("state"), "auto"))
-        except Exception as problem:  # noqa: BLE001 - it has been logged; the server must hear of it in its own words
+        except Exception as problem:
             await send({"type": "lifespan.startup.failed", "message": str(problem)})
             if not isinstance(problem, StartupInterrupted):
                 raise  # as Starlette does: a test client hears of it in no other way, and would wait for ever

@@ -67,8 +67,10 @@ class Checks:
         """
         name = name_of(function) if name is None else name
         _require_function(name, function)
+        field = f"name of a {probe} check"
+        if not name or "/" in name or not name.isprintable():
+            raise SettingsError(field, name, "expected text without a slash: it becomes a part of the path")
         if name in self._checks[probe]:
-            field = f"name of a {probe} check"
             raise SettingsError(field, name, "another one has it; give one of them a name of its own")
         terms = _Terms(
             timeout=_number(f"timeout of check {name}", timeout, least=0, or_equal=False),

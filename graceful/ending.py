@@ -47,7 +47,7 @@ class Ending:
     def _remaining(self) -> float:
         if (
             self.deadline is None
-        ):  # nobody has sent a signal: the service could not start, or has ended by itself
+        ):  # nobody has sent a signal: the service has ended by itself, or did not start
             self.deadline = time.monotonic() + _UNHURRIED_SECONDS
         return max(_LEAST_SECONDS, self.deadline - time.monotonic())
 
@@ -71,16 +71,23 @@ class Ending:
             _, pending = await asyncio.wait(tasks, timeout=self._remaining())
             for task in pending:
                 self._leave(f"task {task.get_name()} at {standing_at(task.get_coro()) or 'an unknown place'}")
-        with contextlib.suppress(TimeoutError):
+        try:
             await asyncio.wait_for(asyncio.get_running_loop().shutdown_asyncgens(), self._remaining())
+        except TimeoutError:
+            self._leave("an asynchronous generator that does not close")
 
-    def end_process(self, code: ExitCode, *, exit: Exit, exit_by_signal: bool) -> NoReturn:  # noqa: A002 - the word users write
+    def end_process(
+        self,
+        code: ExitCode,
+        *,
+        exit: Exit,  # noqa: A002 - the word users write
+        exit_by_signal: bool,
+    ) -> NoReturn:
         """Leave with `code`, or with 75 where a thread or an atexit callback had to be left behind."""
         if exit == "full":
             if self._loop is not None:
                 self._loop.close()
             raise SystemExit(int(self._code(code)))
-        self._join_threads()
         code = self._code(code)
         self._bounded("an atexit callback", _run_atexit, code)
         code = self._code(code)
@@ -92,7 +99,7 @@ class Ending:
     def _code(self, code: ExitCode) -> ExitCode:
         return ExitCode.CUT_OFF if code is ExitCode.OK and self.left_behind else code
 
-    def _join_threads(self) -> None:
+    def join_threads(self) -> None:
         """Executors are told to end (what `threading` does at exit), then every non-daemon thread is joined
         as far as the time goes.
         """
@@ -112,6 +119,11 @@ class Ending:
 
         def give_up() -> None:
             self._leave(what)
+            flusher = threading.Thread(
+                target=_flush, daemon=True
+            )  # it may be what hangs: a pipe that nobody reads
+            flusher.start()
+            flusher.join(timeout=_LEAST_SECONDS)
             os._exit(self._code(code))
 
         timer = threading.Timer(self._remaining(), give_up)

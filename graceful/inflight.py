@@ -161,11 +161,12 @@ class InFlight:
         """All that has begun, by kind and phase; what has not been asked for yet began in `phase`. So it is
         asked when a phase ends.
         """
-        totals = {Kind.HTTP: self.http, Kind.WEBSOCKET: self.websocket, **self.begun_jobs}
-        for kind, total in totals.items():
-            before = sum(count for (other, _), count in self._by_phase.items() if other is kind)
-            self._by_phase[kind, phase] += total - before
-        return dict(self._by_phase)
+        with self._lock:
+            totals = {Kind.HTTP: self.http, Kind.WEBSOCKET: self.websocket, **self.begun_jobs}
+            for kind, total in totals.items():
+                before = sum(count for (other, _), count in self._by_phase.items() if other is kind)
+                self._by_phase[kind, phase] += total - before
+            return dict(self._by_phase)
 
     # What the ASGI wrapper calls once the signal has come.
 
@@ -177,7 +178,8 @@ class InFlight:
 
     def request_ended(self, scope: Scope) -> None:
         """A request has ended after the signal; it has been taken out of `requests`."""
-        self.ended[request_kind(scope)] += 1
+        with self._lock:
+            self.ended[request_kind(scope)] += 1
         self._look()
 
     # Jobs and tasks.
@@ -248,7 +250,7 @@ class InFlight:
         abort([scope for scope, _, _ in requests.values()])
         await asyncio.sleep(
             0
-        )  # connection_lost is called on the next turn: the server then knows that nobody listens any more
+        )  # connection_lost comes on the next turn: the server then knows that nobody listens
         tasks = {*driving.values(), *(job.task for job in jobs if job.task is not None)} - {
             asyncio.current_task()
         }

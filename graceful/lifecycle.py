@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -88,6 +88,7 @@ class Lifecycle:
         self.report: Report | None = None
         self._hurry = asyncio.Event()
         self._lame_duck_over = asyncio.Event()
+        self._said = False
         self._failure: str | None = None
         self._cut_off: tuple[CutOff, ...] = ()
         self._released: tuple[ReleaseOutcome, ...] = ()
@@ -170,11 +171,18 @@ class Lifecycle:
         self._enter(Phase.DRAINING)
         until = self._deadlines.drain_deadline(self._clock())
         in_flight = self._parts.in_flight
-        drained = await self._hurried(self._server.drain(), until)
+        drained = await self._hurried(self._drain_server(), until)
         if drained:
             await self._hurried(in_flight.empty(until), until)
         if not drained or len(in_flight):
             self._cut_off = await in_flight.cut_off(self._server.abort)
+
+    async def _drain_server(self) -> None:
+        try:
+            await self._server.drain()
+        except Exception:
+            logger.exception("the server's drain failed; what is in flight may still finish")
+            self._failure = "the server's drain failed, see the log"
 
     async def _give_back(self) -> None:
         self._enter(Phase.RELEASING)
@@ -330,6 +338,16 @@ class Lifecycle:
             lame_duck=settings.lame_duck if self._had_lame_duck() else 0.0,
             failure=self._failure,
         )
+
+    def say_report(self, left_behind: Sequence[str] = ()) -> None:
+        """Log the report, once, when nothing more will be known: `left_behind` is what the end of the process
+        did not wait for.
+        """
+        if self.report is None or self._said:
+            return
+        self._said = True
+        if left_behind:
+            self.report = self.report.with_left_behind(left_behind)
         report_logger.log(self._severity(self.report), self.report.as_text(), extra={"report": self.report})
 
 

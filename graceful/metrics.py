@@ -77,7 +77,8 @@ class Publisher:
                 self
             )  # before the metrics: the registry reads its collectors in the order in which they came
         self._source = source
-        # A metric that is made while the registry is being read is missing on that page, perhaps the last one.
+        # A metric that is made while the registry is being read is missing on that page, perhaps the last
+        # one.
         _ = (
             self._phase,
             self._phase_seconds,

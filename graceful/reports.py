@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Any, Final
 
@@ -77,6 +77,15 @@ class Report:
     last_arrival: float | None = None
     lame_duck: float = 0.0
     failure: str | None = None
+    left_behind: tuple[str, ...] = ()
+
+    def with_left_behind(self, left_behind: Collection[str]) -> Report:
+        """The same report, of a run that had to leave threads, tasks or callbacks behind: a clean one is not
+        clean any more.
+        """
+        outcome = Outcome.NOT_CLEAN if self.outcome is Outcome.CLEAN else self.outcome
+        code = None if self.exit_code is None else outcome.exit_code
+        return replace(self, left_behind=tuple(left_behind), outcome=outcome, exit_code=code)
 
     @property
     def enough_lame_duck(self) -> float | None:
@@ -120,6 +129,7 @@ class Report:
             if phase in self.phases:
                 lines.append(f"  {_SHORT[phase]:<10} {self.phases[phase]:6.2f} s   {said}")
                 lines += self._details(phase)
+        lines += [f"  exit       left behind: {what}" for what in self.left_behind[:_MOST_NAMED]]
         return "\n".join(lines)
 
     def _arrivals_text(self) -> str:
@@ -144,7 +154,7 @@ class Report:
         if phase is Phase.DRAINING:
             left = [entry for entry in self.cut_off if not entry.ended]
             return named("cut off", [entry for entry in self.cut_off if entry.ended]) + named(
-                "left behind, cancelled in vain", left
+                "left behind", left
             )
         return []
 

@@ -153,9 +153,8 @@ class Resources:
             self._reached = 0
             self._stage = "between runs"
         if left:
-            logger.error(
-                "the release was cancelled before these were: %s", ", ".join(held.name for held in left)
-            )
+            names = ", ".join(held.name for held in reversed(left))
+            logger.error("the release was cancelled; not released: %s", names)
         for held in reversed(left):
             held.give_up()
 
@@ -195,9 +194,7 @@ async def _give_back(held: Held, patience: _Patience, clock: Clock) -> ReleaseOu
     seconds = clock() - began
     # What a cancelled release raises besides its CancelledError is worth a traceback, but no other outcome.
     raised = held.problem if isinstance(held.problem, Exception) else None
-    logger.error(
-        "%s was not released in %.1f s and is left behind, %s", held.name, seconds, stood, exc_info=raised
-    )
+    logger.error("the release of %s timed out after %.1f s, %s", held.name, seconds, stood, exc_info=raised)
     return ReleaseOutcome(name=held.name, seconds=seconds, outcome="timed out", error=stood)
 
 
@@ -211,9 +208,7 @@ def _outcome(held: Held, seconds: float) -> ReleaseOutcome | None:
         logger.error("the release of %s failed: %s", held.name, error, exc_info=problem)
         return ReleaseOutcome(name=held.name, seconds=seconds, outcome="failed", error=error)
     if isinstance(problem, Exception):  # else it is the CancelledError that it was asked for
-        logger.warning(
-            "%s raised when its acquisition was interrupted: %s", held.name, error, exc_info=problem
-        )
+        logger.warning("interrupted while it was acquired, %s raised %s", held.name, error, exc_info=problem)
     return None
 
 

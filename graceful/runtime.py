@@ -10,7 +10,7 @@ import logging
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Collection, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypedDict, TypeVar, Unpack, overload
 
 from graceful import settings as _settings
@@ -295,7 +295,9 @@ class Runtime:
             raise RuntimeInUseError(message)
 
     def _goes_on(self) -> bool:
-        """Whether a run is under way: not one whose loop is gone, nor one that a server without lifespan began."""
+        """Whether a run is under way: not one whose loop is gone, nor one that a server without lifespan
+        began.
+        """
         if self._lifecycle is None or self._lifecycle.report is not None:
             return False
         loop_gone = self._loop is None or self._loop.is_closed()
@@ -310,8 +312,14 @@ class Runtime:
         self._look()
         self._look()  # before anything is started; the wake is heard a turn of the loop later
 
+    def say_report(self, left_behind: Sequence[str] = ()) -> None:
+        """Log the report of the run that has stopped, unless that has been done."""
+        if self._lifecycle is not None:
+            self._lifecycle.say_report(left_behind)
+
     def end_run(self, *, process_ends: bool) -> None:
         """The run has stopped: signals are as they were found."""
+        self.say_report()
         PUBLISHER.stop(process_ends=process_ends)
         if self._watch is not None:
             self._watch.unsubscribe(self._wake)
@@ -354,6 +362,7 @@ class Runtime:
                 "the server runs the app without lifespan: no resource is acquired; switch lifespan on",
             )
         lifecycle.serve()
+        self.keep_sigterm()
 
     async def server_left(self) -> None:
         """See `asgi.Host`."""
@@ -395,6 +404,16 @@ class Runtime:
         """
         budget = None if self._lifecycle is None else self._lifecycle.budget
         return None if budget is None else budget.exit_ends
+
+    def keep_sigterm(self) -> None:
+        """If a library has taken SIGTERM for itself, take it back, once, and name it. SIGINT and SIGQUIT are
+        let go.
+        """
+        for signum in signals.TERMINATE:
+            taker = None if self._watch is None else self._watch.put_back(signum)
+            if taker is not None:
+                taken = f"{signals.name_of(signum)} was taken by {taker}, so that there would be no drain"
+                logger.warning("%s; ours is put back, and the other is called after the lame duck", taken)
 
     def in_the_way(self) -> str:
         """For the last words of a process that is ended by force: what is in flight, and where the main

@@ -87,6 +87,8 @@ class SignalWatch:
         self._clock = clock
         self._handlers: dict[int, Handler] = {}
         self._wakes: tuple[Callable[[], object], ...] = ()
+        self._displaced: dict[int, Found] = {}
+        self._calling = False
         self.noted: list[Arrival] = []
         self.owner: object | None = None
 
@@ -111,6 +113,7 @@ class SignalWatch:
             if found_handler(signum) is handler:
                 signal.signal(signum, signal.SIG_DFL if handler.found is None else handler.found)
         self._handlers.clear()
+        self._displaced.clear()
         self._wakes = ()
         self.noted = []
         self.owner = None
@@ -134,6 +137,37 @@ class SignalWatch:
         for handler in self._handlers.values():
             handler.speak_for(owner)
 
+    def put_back(self, signum: int) -> str | None:
+        """If somebody has taken the signal after us, take it back, the first time; returns who it was, else
+        None.
+
+        The other handler is not lost: see `call_displaced`.
+        """
+        handler, taker = self._handlers.get(signum), found_handler(signum)
+        if handler is None or taker is handler or signum in self._displaced:
+            return None
+        self._displaced[signum] = taker
+        signal.signal(signum, handler)
+        module, name = getattr(taker, "__module__", None), getattr(taker, "__qualname__", repr(taker))
+        return f"{module}.{name}" if module else name
+
+    def call_displaced(self, signum: int) -> None:
+        """Call the handler from which `put_back` took the signal. It may call ours in turn, which notes
+        nothing meanwhile.
+        """
+        displaced = self._displaced.get(signum)
+        if not callable(displaced):
+            return
+        self._calling = True
+        try:
+            displaced(signum, None)
+        except BaseException:  # whatever it raises, an exit too, it does not own the end of this process
+            import logging  # noqa: PLC0415 - see the imports above
+
+            logging.getLogger("graceful").exception("a displaced handler of %s raised", name_of(signum))
+        finally:
+            self._calling = False
+
     def call_found(self, signum: int) -> None:
         """Do what the handler found at installation would have done. Ignored and default actions do nothing
         here.
@@ -143,6 +177,8 @@ class SignalWatch:
             handler.found(signum, None)
 
     def _note(self, signum: int) -> None:
+        if self._calling:
+            return
         self.noted.append(Arrival(signum, self._clock()))
         for wake in self._wakes:
             wake()

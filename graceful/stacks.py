@@ -12,7 +12,6 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
 
-
 # Where Python and pip put code; "<" begins the names of what has no file, such as frozen modules.
 _NOT_THE_USERS: Final = (*{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}, "<")
 
@@ -48,7 +47,9 @@ def place(code: CodeType, line: int | None) -> str:
 
 
 def standing_at(awaitable: Any) -> str | None:
-    """The user's line that a suspended coroutine waits at, as `app.py:12 in slow`; None where none can be seen."""
+    """The user's line that a suspended coroutine waits at, as `app.py:12 in slow`; None where none can be
+    seen.
+    """
     frames = [frame for frame in map(_frame, _chain(awaitable)) if frame is not None]
     return _told(frames[::-1]) if frames else None
 
@@ -64,8 +65,8 @@ def thread_stands_at(thread: threading.Thread) -> str:
 
 
 def _told(frames: Sequence[FrameType]) -> str:
-    """Of frames, innermost first, the first that is neither the standard library's nor an installed package's: that is
-    the line which the user can change. Where there is none, the innermost.
+    """Of frames, innermost first, the first that is neither the standard library's nor an installed
+    package's: that is the line which the user can change. Where there is none, the innermost.
     """
     users = (frame for frame in frames if not frame.f_code.co_filename.startswith(_NOT_THE_USERS))
     frame = next(users, frames[0])

@@ -112,9 +112,7 @@ class Tenure:
         try:
             await self._leaving.wait()
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
+            self._task.uncancel()
             if not self._leaving.is_set():
                 logger.warning("resource %s was cancelled while in use; it is released now", self.name)
 

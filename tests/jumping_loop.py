@@ -1,4 +1,5 @@
-"""An event loop whose time jumps to the next timer instead of waiting for it: half a minute of timeline runs in milliseconds.
+"""An event loop whose time jumps to the next timer instead of waiting for it: half a minute of timeline runs
+in milliseconds.
 
 Only for what lives on the loop: time does not stand still for a thread, and does not pass while one works.
 """

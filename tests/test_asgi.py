@@ -1,4 +1,6 @@
-"""The ASGI wrapper between a fake server and small apps: what goes through, what is counted, what is said on leaving."""
+"""The ASGI wrapper between a fake server and small apps: what goes through, what is counted, what is said on
+leaving.
+"""
 
 from __future__ import annotations
 
@@ -290,7 +292,9 @@ def test_an_app_that_is_a_plain_function_and_raises_at_once() -> None:
 
 
 async def cut_off(app: ASGIApp, scope: Scope) -> tuple[Server, CutOff, bool]:
-    """What the server was sent of a request that was cut off, its entry, and whether the server's task was cancelled."""
+    """What the server was sent of a request that was cut off, its entry, and whether the server's task was
+    cancelled.
+    """
     entry, host = entry_of(app)
     host.in_flight.leave(host.in_flight.clock())
     server = Server()
@@ -389,7 +393,9 @@ def test_twice_wrapped_is_once() -> None:
 
 
 def test_wrapped_and_middleware_have_one_run() -> None:
-    """Starlette builds its middleware at the first call, the lifespan's, which has come through the outer one."""
+    """Starlette builds its middleware at the first call, the lifespan's, which has come through the outer
+    one.
+    """
 
     async def index(request: Request) -> PlainTextResponse:
         return PlainTextResponse(f"{request.app.state.host.in_flight.count()[Kind.HTTP]} in flight")

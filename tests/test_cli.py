@@ -18,6 +18,7 @@ from uvicorn.main import main as uvicorn_command
 from graceful import cli, settings
 from graceful.cli import run as run_command
 from graceful.runtime import Runtime
+from graceful.servers import launch
 
 Outcome = tuple[int, str, str]
 
@@ -53,7 +54,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         found.update(choose=choose, app=app, options=options, **more)
         raise SystemExit(0)
 
-    monkeypatch.setattr(run_command.launch, "run", run)
+    monkeypatch.setattr(launch, "run", run)
     monkeypatch.setattr(sys, "path", [*sys.path])
     return found
 
@@ -140,7 +141,7 @@ def test_what_is_left_out_of_uvicorns_options_is_what_uvicorn_has() -> None:
 def test_options_are_handed_on(graceful: Callable[..., Outcome], launched: dict[str, Any]) -> None:
     arguments = (
         "--host",
-        "0.0.0.0",
+        "0.0.0.0",  # noqa: S104 - nothing is bound here
         "--header",
         "x-a:1:2",
         "--http",
@@ -148,7 +149,7 @@ def test_options_are_handed_on(graceful: Callable[..., Outcome], launched: dict[
         "--no-access-log",
         "--root-path",
         "/api",
-    )  # noqa: S104
+    )
     assert graceful("run", "shop:app", "--port", "9000", *arguments)[0] == 0
     options = launched["options"]
     assert (launched["app"], launched["exit"]) == ("shop:app", "fast")
@@ -165,7 +166,7 @@ def test_options_are_handed_on(graceful: Callable[..., Outcome], launched: dict[
     assert not {each.name for each in settings.FIELDS} & set(options), "ours are no options of uvicorn's"
     assert "app_dir" not in options
     assert options["log_config"]["version"] == 1
-    run_command.launch.configure(lambda: None, {**options, "log_config": None})  # type: ignore[arg-type]
+    launch.configure(lambda: None, {**options, "log_config": None})  # type: ignore[arg-type]
 
 
 def test_the_app_may_come_from_the_environment(
@@ -194,7 +195,7 @@ def test_the_app_may_come_from_the_environment(
         ({"PORT": "8080", "UVICORN_PORT": "9001"}, (), 9001),
     ],
 )
-def test_port(
+def test_port(  # noqa: PLR0913, PLR0917 - three fixtures
     graceful: Callable[..., Outcome],
     launched: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -285,7 +286,7 @@ def test_more_than_one_process(
 
 def command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The whole command in a process of its own, with nothing of a platform in its environment."""
-    path = os.pathsep.join(filter(None, [os.path.abspath(os.curdir), os.environ.get("PYTHONPATH", "")]))  # noqa: PTH100, PTH109
+    path = os.pathsep.join(filter(None, [os.path.abspath(os.curdir), os.environ.get("PYTHONPATH", "")]))  # noqa: PTH100
     return subprocess.run(
         [sys.executable, "-m", "graceful", *arguments],
         capture_output=True,

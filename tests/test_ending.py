@@ -1,4 +1,6 @@
-"""The end of a process that is ours, in processes of their own: what still runs, what is left behind, and the code."""
+"""The end of a process that is ours, in processes of their own: what still runs, what is left behind, and the
+code.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +27,7 @@ def within(seconds):
     ending.deadline = time.monotonic() + seconds
 
 def end(code=ExitCode.OK, exit="fast", exit_by_signal=False):
+    ending.join_threads()
     ending.end_process(code, exit=exit, exit_by_signal=exit_by_signal)
 
 def hang():

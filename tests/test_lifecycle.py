@@ -154,6 +154,7 @@ class Scene:
 
     async def end(self) -> Report:
         await asyncio.wait_for(self.lifecycle.finished.wait(), 1000)
+        self.lifecycle.say_report()
         assert self.lifecycle.report is not None
         return self.lifecycle.report
 
@@ -541,7 +542,7 @@ def test_a_startup_that_is_interrupted() -> None:
     async def story(scene: Scene) -> None:
         scene.resources.comes["queue"] = 10.0
         scene.loop.call_later(4, scene.lifecycle.begin, "SIGTERM")
-        with pytest.raises(StartupInterrupted, match="^startup was interrupted by SIGTERM$"):
+        with pytest.raises(StartupInterrupted, match=r"^startup was interrupted by SIGTERM$"):
             await scene.lifecycle.start()
 
     scene = play(story)

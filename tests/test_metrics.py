@@ -1,4 +1,6 @@
-"""Prometheus: every metric of the contract, from snapshots to the page; counters that only grow; several processes."""
+"""Prometheus: every metric of the contract, from snapshots to the page; counters that only grow; several
+processes.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ COUNTERS = {
 
 @pytest.fixture(autouse=True)
 def empty_registry() -> Iterator[None]:
-    """The default registry is the process's: this test gets it without our metrics, the others find it as it was."""
+    """The default registry is the process's: this test gets it without our metrics, the others find it as it
+    was.
+    """
     collectors, names = REGISTRY._collector_to_names, REGISTRY._names_to_collectors
     REGISTRY._collector_to_names, REGISTRY._names_to_collectors = {}, {}
     yield
@@ -327,8 +331,13 @@ from graceful.phases import Phase
 
 def snapshot(requests, in_flight):
     return Snapshot(
-        phase=Phase.SERVING, phase_seconds={Phase.SERVING: float(requests)}, in_flight={Kind.HTTP: in_flight},
-        requests={(Kind.HTTP, Phase.SERVING): requests}, cut_off={Kind.HTTP: 1}, last_arrival=None, shutdown_at=None,
+        phase=Phase.SERVING,
+        phase_seconds={Phase.SERVING: float(requests)},
+        in_flight={Kind.HTTP: in_flight},
+        requests={(Kind.HTTP, Phase.SERVING): requests},
+        cut_off={Kind.HTTP: 1},
+        last_arrival=None,
+        shutdown_at=None,
     )
 
 for line in sys.stdin:

@@ -123,10 +123,12 @@ def test_not_ready_holds() -> None:
     assert scene.get("/healthz") == (200, b"ok")
     assert scene.get("/ready?verbose") == (
         503,
-        b"[+]serving ok\n"
-        b"[-]warming the cache failed: reason withheld\n"
-        b"[-]migrating failed: reason withheld\n"
-        b"ready check failed\n",
+        (
+            b"[+]serving ok\n"
+            b"[-]warming the cache failed: reason withheld\n"
+            b"[-]migrating failed: reason withheld\n"
+            b"ready check failed\n"
+        ),
     )
 
 
@@ -196,10 +198,12 @@ def test_exclude_of_what_is_not_there() -> None:
     scene.checks.readiness = {"queue": True}
     assert scene.get("/ready?verbose&exclude=x&exclude=queue&exclude=a") == (
         200,
-        b"[+]serving ok\n"
-        b"[+]queue excluded: ok\n"
-        b'warn: some health checks cannot be excluded: no matches for "a", "x"\n'
-        b"ready check passed\n",
+        (
+            b"[+]serving ok\n"
+            b"[+]queue excluded: ok\n"
+            b'warn: some health checks cannot be excluded: no matches for "a", "x"\n'
+            b"ready check passed\n"
+        ),
     )
     assert scene.get("/ready?exclude=x") == (200, b"ok")
 

@@ -87,7 +87,7 @@ def test_text_of_what_was_cut_off() -> None:
         "  lame duck    5.00 s   1 request came after the signal, the last 0.00 s after it\n"
         "  drain        1.25 s   1 ended in time, 2 cut off\n"
         "    cut off: http GET /slow, 12.3 s old, at shop/app.py:12 in slow\n"
-        "    left behind, cancelled in vain: job nightly, 12.3 s old\n"
+        "    left behind: job nightly, 12.3 s old\n"
         "  release      0.50 s   nothing to release"
     )
 
@@ -106,7 +106,8 @@ def test_text_of_a_release_that_went_wrong_in_an_adopted_server() -> None:
         "SIGTERM: ended after 6.75 s, not clean\n"
         "  lame duck    5.00 s   no request came after the signal\n"
         "  drain        1.25 s   0 ended in time, none cut off\n"
-        "  release      0.50 s   queue TIMED OUT after 4.00 s, database FAILED after 0.25 s (OSError('gone')), cache 0.10 s"
+        "  release      0.50 s   queue TIMED OUT after 4.00 s, "
+        "database FAILED after 0.25 s (OSError('gone')), cache 0.10 s"
     )
 
 
@@ -170,7 +171,8 @@ def test_the_lame_duck_advised_would_have_been_enough(last_arrival: float) -> No
 def test_text_of_the_warning() -> None:
     lines = report(last_arrival=4.5, arrivals=3).as_text().splitlines()
     assert lines[2] == (
-        "    WARNING: requests still came in the last fifth of the lame duck of 5 s: too short; set GRACEFUL_LAME_DUCK=6"
+        "    WARNING: requests still came in the last fifth of the lame duck of 5 s: too short; "
+        "set GRACEFUL_LAME_DUCK=6"
     )
 
 
@@ -228,6 +230,7 @@ def test_as_dict_is_plain() -> None:
         "last_arrival": 1.5,
         "lame_duck": 5.0,
         "failure": None,
+        "left_behind": [],
     }
     assert report(exit_code=None).as_dict()["exit_code"] is None
 
@@ -254,3 +257,13 @@ def test_no_byte_of_a_client_begins_a_line(break_: str) -> None:
 
 def test_counted() -> None:
     assert [counted(number, "request") for number in (0, 1, 2)] == ["0 requests", "1 request", "2 requests"]
+
+
+def test_what_was_left_behind_after_the_run_is_named_and_not_clean() -> None:
+    found = report().with_left_behind(["thread worker at app.py:3 in hang"])
+    assert (found.outcome, found.exit_code, found.clean) == (Outcome.NOT_CLEAN, ExitCode.CUT_OFF, False)
+    assert found.as_text().endswith("  exit       left behind: thread worker at app.py:3 in hang")
+    failed = dataclasses.replace(
+        report(), outcome=Outcome.FAILED, exit_code=ExitCode.FAILED
+    ).with_left_behind(["x"])
+    assert (failed.outcome, failed.exit_code) == (Outcome.FAILED, ExitCode.FAILED), "a failure stays one"

@@ -1,4 +1,6 @@
-"""`Runtime` as users have it, in this process: a run between a fake app and a fake server, without lame duck where nothing is said."""
+"""`Runtime` as users have it, in this process: a run between a fake app and a fake server, without lame duck
+where nothing is said.
+"""
 
 from __future__ import annotations
 
@@ -483,7 +485,7 @@ def test_serving_twice_at_once_leaves_the_first_alone(runtime: Runtime) -> None:
 
 
 def test_trio_is_one_clear_error(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sniffio", SimpleNamespace(current_async_library=lambda: "trio"))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "sniffio", SimpleNamespace(current_async_library=lambda: "trio"))
 
     async def main() -> None:
         with pytest.raises(
@@ -529,7 +531,7 @@ def test_a_value_that_cannot_be_meant_stops_the_run() -> None:
     runtime = Runtime(lame_duck=-1)
 
     async def main() -> None:
-        with pytest.raises(SettingsError, match="^lame_duck: found -1"):
+        with pytest.raises(SettingsError, match=r"^lame_duck: found -1"):
             begin(runtime)
 
     asyncio.run(main())
@@ -657,7 +659,7 @@ def test_a_lifespan_manager_in_the_main_thread() -> None:
     runtime, app = service(log)
 
     async def main() -> None:
-        async with LifespanManager(app) as manager:  # type: ignore[arg-type]
+        async with LifespanManager(app) as manager:
             assert manager.app is not None
             assert runtime.phase is Phase.SERVING
 
@@ -694,7 +696,7 @@ def test_a_startup_that_fails_under_a_test_client_leaves_nothing_behind() -> Non
 
     app = runtime.wrap(Starlette(lifespan=lifespan))
     for _ in range(2):
-        with pytest.raises(BaseException, match=".*"), TestClient(app):  # noqa: B017, PT011 - the client's own way to fail
+        with pytest.raises(BaseException, match=r".*"), TestClient(app):
             pass
         assert runtime.report is not None
         assert runtime.report.failure == "ValueError: no configuration"

@@ -1,4 +1,6 @@
-"""The one module that knows `signal`: in this process, with signals that it sends itself, and in children that fork."""
+"""The one module that knows `signal`: in this process, with signals that it sends itself, and in children
+that fork.
+"""
 
 from __future__ import annotations
 
@@ -182,7 +184,9 @@ def test_who_subscribes_late_is_woken_at_once(watch: SignalWatch) -> None:
 
 
 def every_line_of(function: Callable[[], object], interrupt: Callable[[], object]) -> Iterator[int]:
-    """Run `function` once for each of its lines, with `interrupt` called right before that line; yields the line's number after each run."""
+    """Run `function` once for each of its lines, with `interrupt` called right before that line; yields the
+    line's number after each run.
+    """
     at = 0
     while True:
         lines = 0
@@ -210,7 +214,9 @@ def every_line_of(function: Callable[[], object], interrupt: Callable[[], object
 
 
 def test_nothing_is_lost_however_a_signal_falls(watch: SignalWatch) -> None:
-    """The signal comes before each line of `subscribe` in turn: the reader has always heard of it, and reads it once."""
+    """The signal comes before each line of `subscribe` in turn: the reader has always heard of it, and reads
+    it once.
+    """
     seen: list[int] = []
     read = 0
 

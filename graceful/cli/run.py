@@ -111,7 +111,7 @@ def _uvicorn_options(given: dict[str, Any]) -> dict[str, Any]:
 def _port_of_the_platform() -> int:
     """PORT, which many platforms set and an exec form cannot expand, else 8000."""
     name = "PORT"
-    found = os.environ.get(name, "8000")
+    found = os.environ.get(name) or "8000"
     if not found.isdecimal() or int(found) > _HIGHEST_PORT:
         raise SettingsError(name, found, f"expected a number from 0 to {_HIGHEST_PORT}")
     return int(found)

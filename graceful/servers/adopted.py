@@ -73,6 +73,7 @@ class AdoptedServer:
             # takes a moment only, and the deadline of the drain holds here too.
             while not getattr(self._server, "started", True):  # noqa: ASYNC110 - see above
                 await asyncio.sleep(_TURN_SECONDS)
+            self.watch.call_displaced(_SIGTERM)
             self.watch.call_found(_SIGTERM)
         if self.has_lifespan:
             await self.left.wait()

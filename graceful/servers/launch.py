@@ -127,13 +127,13 @@ async def serve_loaded(
     lifespan = AppLifespan(entry.app, state, config.lifespan)
     lifecycle = runtime.begin_run(lifespan, server, owned=True, audible=True)
     runtime.enter_by(entry)
-    server.live(lifecycle, state)
+    server.live(lifecycle, state, watch, each_second=runtime.keep_sigterm)
     watch.speak_for(server)
     runtime.listen_to(watch, watchdog)
     await server.serve()
     if (
         lifecycle.report is None
-    ):  # uvicorn returned by itself: an old one does when it was told to leave while it started
+    ):  # an old uvicorn returns by itself when it was told to leave while it started
         lifecycle.begin("should_exit", lame_duck=False)
         await lifecycle.finished.wait()
     return cast("Report", lifecycle.report)
@@ -178,6 +178,10 @@ def run(
             _say(problem)
         else:
             logger.exception("the service could not start")
+    if exit == "fast":
+        ending.join_threads()
+    if runtime is not None:
+        runtime.say_report(ending.left_behind)
     PUBLISHER.stop(process_ends=True)
     ending.end_process(code, exit=exit, exit_by_signal=exit_by_signal)
 

@@ -118,9 +118,18 @@ class OwnedServer(uvicorn.Server):
         self._arriving: set[asyncio.Task[Any]] = set()
         self._own_uds: tuple[int, int] | None = None
 
-    def live(self, lifecycle: Lifecycle, state: dict[str, Any]) -> None:
+    def live(
+        self,
+        lifecycle: Lifecycle,
+        state: dict[str, Any],
+        watch: signals.SignalWatch,
+        *,
+        each_second: Callable[[], object],
+    ) -> None:
         """Serve for `lifecycle`; `state` is the lifespan state that requests see."""
         self.lifecycle = lifecycle
+        self._watch = watch
+        self._each_second = each_second
         self.config.lifespan_class = lambda _config: _Lifespan(lifecycle, state)
 
     @property
@@ -170,6 +179,8 @@ class OwnedServer(uvicorn.Server):
         ticks = 0
         try:
             while not self.lifecycle.finished.is_set():
+                if ticks % _TICKS_OF_UVICORN == 0:
+                    self._each_second()
                 if await self.on_tick(ticks):
                     self._leave()
                 ticks += every
@@ -194,9 +205,8 @@ class OwnedServer(uvicorn.Server):
         """The listener is closed and the backlog answered, idle connections are closed and the others told;
         returns when none is left.
         """
-        self.handle_exit(
-            signals.TERMINATE[0], None
-        )  # libraries hang on it; it does no more than set should_exit
+        self.handle_exit(signals.TERMINATE[0], None)  # libraries hang on it; it only sets should_exit
+        self._watch.call_displaced(signals.TERMINATE[0])
         loop = asyncio.get_running_loop()
         none_left = asyncio.Event()
         self.connections.on_none_left = none_left.set

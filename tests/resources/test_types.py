@@ -1,4 +1,4 @@
-"""What a type checker knows of a resource's value: mypy checks this file; run, it shows that the types hold."""
+"""What a type checker knows of a resource's value: mypy checks it; run, it shows that the types hold."""
 
 from __future__ import annotations
 
