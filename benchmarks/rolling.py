@@ -91,16 +91,12 @@ async def _roll(fleet: Fleet, load: Load, restarts: int) -> list[Restart]:
 
 
 async def _use(load: Load, connection: Connection, *, at: float, last: bool = False) -> None:
-    """Send a request on `connection` when the loop's clock says `at`; on a new one if this has ended
-    meanwhile.
-    """
+    """Send a request on `connection` when the loop's clock says `at`."""
     now = asyncio.get_running_loop().time()
     await asyncio.sleep(at - now)
-    if at and not connection.usable():
-        connection = load.connection()
-    await load.ask(connection, _QUICK, kept=True, due=max(at, now))
+    used = await load.ask(connection, _QUICK, kept=True, due=max(at, now))
     if last:
-        connection.close()
+        used.close()
 
 
 def _by_outcome(losses: list[tuple[Entry, float | None]]) -> Iterator[str]:

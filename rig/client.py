@@ -58,6 +58,10 @@ class Verdict:
     detail: str = ""
 
 
+class EndedError(Exception):
+    """A kept connection has ended before anything was sent on it: the request is for another one."""
+
+
 class Connection:
     """A connection to one port, opened by its first request and kept for as long as HTTP allows."""
 
@@ -66,6 +70,7 @@ class Connection:
         self.heard_at = 0.0  # when the server was last heard, on the loop's clock
         self._socket: socket.socket | None = None
         self._http = h11.Connection(our_role=h11.CLIENT)
+        self._spent = False
         self._answers = 0
         self._begun = False  # of the present answer at least one byte has come
         self._ended = False  # the server has sent its end
@@ -82,8 +87,8 @@ class Connection:
         """Send `request` and judge its answer, within `timeout` seconds. Whatever the server does is in the
         verdict.
 
-        On return the connection is closed where it may not be used again. Raises OSError for trouble of our
-        own, such as too many open files.
+        On return the connection is closed where it may not be used again. Raises EndedError where that was so
+        already, and OSError for trouble of our own, such as too many open files.
         """
         verdict = await self._judge(request, timeout)
         if verdict.outcome in {Outcome.ANSWERED, Outcome.SERVER_ERROR, Outcome.WRONG} and self._may_go_on():
@@ -109,6 +114,7 @@ class Connection:
 
     def close(self) -> None:
         """The socket is closed, whatever was going on."""
+        self._spent = True
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -139,22 +145,33 @@ class Connection:
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE and not self._ended
 
     async def _exchange(self, request: Request) -> tuple[int, bytes]:
+        if self._spent:
+            raise EndedError
         sock = self._socket or await self.open()
+        first, rest = self._spelled(request)
+        if (
+            self._answers and not self.usable()
+        ):  # the last thing before it is sent, as it may end at any moment
+            raise EndedError
         with contextlib.suppress(ConnectionError):  # a server may answer and close before it has read all
-            await self._send(sock, request)
+            await self._send(sock, first)
+            if rest:
+                await asyncio.sleep(request.pause)
+                await self._send(sock, rest)
         return await self._receive(sock)
 
-    async def _send(self, sock: socket.socket, request: Request) -> None:
-        loop = asyncio.get_running_loop()
+    def _spelled(self, request: Request) -> tuple[bytes, bytes]:
+        """The request as bytes, up to half of its body, and the rest."""
         headers = [("host", f"{HOST}:{self.port}"), ("content-length", str(len(request.body)))]
-        head = h11.Request(method=request.method, target=request.target, headers=headers)
+        head = self._http.send(h11.Request(method=request.method, target=request.target, headers=headers))
         half = len(request.body) // 2
-        started = self._http.send(head) + self._http.send(h11.Data(data=request.body[:half]))
-        rest = self._http.send(h11.Data(data=request.body[half:])) + self._http.send(h11.EndOfMessage())
-        await loop.sock_sendall(sock, started)
-        if rest:
-            await asyncio.sleep(request.pause)
-            await loop.sock_sendall(sock, rest)
+        first = self._http.send(h11.Data(data=request.body[:half]))
+        rest = self._http.send(h11.Data(data=request.body[half:]))
+        self._http.send(h11.EndOfMessage())
+        return (head or b"") + (first or b""), rest or b""
+
+    async def _send(self, sock: socket.socket, text: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(sock, text)
 
     async def _receive(self, sock: socket.socket) -> tuple[int, bytes]:
         loop = asyncio.get_running_loop()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from rig.client import Connection, Outcome, Request
+from rig.client import Connection, EndedError, Outcome, Request
 
 _ANSWER_WITHIN_SECONDS: Final = 10.0
 
@@ -126,39 +126,38 @@ class Load:
         """A new connection to `port`, or to one of those listed."""
         return Connection(self._routes.choice(self._endpoints.listed) if port is None else port)
 
-    async def ask(self, connection: Connection, request: Request, *, kept: bool, due: float) -> Entry:
-        """Send `request` now and write down what became of it."""
+    async def ask(self, connection: Connection, request: Request, *, kept: bool, due: float) -> Connection:
+        """Send `request` now and write down what became of it; returns the connection that it went by: another
+        one if this had ended.
+        """
         loop = asyncio.get_running_loop()
         sent = loop.time()
-        verdict = await connection.ask(request, timeout=_ANSWER_WITHIN_SECONDS)
-        entry = Entry(
-            kind=request.kind,
-            port=connection.port,
-            kept=kept,
-            due=due,
-            sent=sent,
-            ended=loop.time(),
-            outcome=verdict.outcome,
-            detail=verdict.detail,
+        try:
+            verdict = await connection.ask(request, timeout=_ANSWER_WITHIN_SECONDS)
+        except EndedError:
+            connection = self.connection()
+            verdict = await connection.ask(request, timeout=_ANSWER_WITHIN_SECONDS)
+        self.ledger.entries.append(
+            Entry(
+                kind=request.kind,
+                port=connection.port,
+                kept=kept,
+                due=due,
+                sent=sent,
+                ended=loop.time(),
+                outcome=verdict.outcome,
+                detail=verdict.detail,
+            )
         )
-        self.ledger.entries.append(entry)
-        return entry
+        return connection
 
     async def _send(self, request: Request, *, kept: bool, due: float) -> None:
-        if not kept:
+        if kept and self._idle:
+            connection = self._idle.pop(self._routes.randrange(len(self._idle)))
+        else:  # one more where all kept ones are busy
             connection = self.connection()
-            await self.ask(connection, request, kept=False, due=due)
+        connection = await self.ask(connection, request, kept=kept, due=due)
+        if kept:
+            self._idle.append(connection)
+        else:
             connection.close()
-            return
-        connection = self._take_kept()
-        await self.ask(connection, request, kept=True, due=due)
-        self._idle.append(connection)
-
-    def _take_kept(self) -> Connection:
-        """One of the idle connections; a new one in its place where it has ended, and one more where all are
-        busy.
-        """
-        if not self._idle:
-            return self.connection()
-        connection = self._idle.pop(self._routes.randrange(len(self._idle)))
-        return connection if connection.usable() else self.connection()

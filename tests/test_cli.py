@@ -166,7 +166,7 @@ def test_options_are_handed_on(graceful: Callable[..., Outcome], launched: dict[
     assert not {each.name for each in settings.FIELDS} & set(options), "ours are no options of uvicorn's"
     assert "app_dir" not in options
     assert options["log_config"]["version"] == 1
-    launch.configure(lambda: None, {**options, "log_config": None})  # type: ignore[arg-type]
+    launch.configure(lambda: None, {**options, "log_config": None})  # type: ignore[arg-type, misc]
 
 
 def test_the_app_may_come_from_the_environment(

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from rig.client import HOST, Connection, Outcome, Request, Verdict
+from rig.client import HOST, Connection, EndedError, Outcome, Request, Verdict
 from rig.load import Endpoints, Entry, Ledger, Load
 
 WITHIN: Final = 30.0
@@ -220,6 +220,8 @@ def test_a_connection_that_the_server_has_ended_or_spoken_on_is_not_used_again(a
             assert connection.usable()
             asked.set()
             await ended.wait()
+            with pytest.raises(EndedError):
+                await connection.ask(GET, timeout=WITHIN)
             assert not connection.usable()
 
     asked, ended = asyncio.Event(), asyncio.Event()
@@ -239,6 +241,8 @@ def test_a_connection_that_was_told_close_is_closed_by_us() -> None:
             assert (await connection.ask(GET, timeout=WITHIN)).outcome is Outcome.ANSWERED
             assert not connection.usable()
             await closed.wait()
+            with pytest.raises(EndedError):
+                await connection.ask(GET, timeout=WITHIN)
 
     closed = asyncio.Event()
     run(test())
