@@ -61,7 +61,8 @@ class Checks:
     ) -> None:
         """`function` decides over `probe` from now on.
 
-        It fails after `timeout` seconds, and counts as failing after `failure_threshold` failures in a row.
+        It fails after `timeout` seconds, and counts as failing after `failure_threshold` failures in a row;
+        for readiness after the first, as long as it has never passed: what has not answered yet is not ready.
         A result holds for `cache` seconds. Raises SettingsError for a value that cannot be meant, and for a
         name that is taken.
         """
@@ -77,7 +78,9 @@ class Checks:
             cache=_number(f"cache of check {name}", cache, least=0),
             failure_threshold=_number(f"failure_threshold of check {name}", failure_threshold, least=1),
         )
-        self._checks[probe][name] = _Check(name, function, terms, self._clock)
+        self._checks[probe][name] = _Check(
+            name, function, terms, self._clock, must_pass_first=probe == "readiness"
+        )
 
     def names(self, probe: Probe) -> tuple[str, ...]:
         """The checks of `probe`, in the order in which they were added."""
@@ -167,7 +170,9 @@ class _Run:
 class _Check:
     """One check, what is known of it, and the run that goes on."""
 
-    def __init__(self, name: str, function: Check, terms: _Terms, clock: Clock) -> None:
+    def __init__(
+        self, name: str, function: Check, terms: _Terms, clock: Clock, *, must_pass_first: bool
+    ) -> None:
         self.name = name
         self.last: CheckResult | None = None
         self._function = function
@@ -177,6 +182,7 @@ class _Check:
         self._context = contextvars.copy_context()  # not that of whoever happens to ask
         self._landed_at = -math.inf
         self._failures = 0
+        self._forgives = not must_pass_first
         self._flight: asyncio.Task[CheckResult] | None = None
         self._given_up: _Run | None = None
         self._lock = threading.Lock()
@@ -209,7 +215,8 @@ class _Check:
         with self._lock:
             before = self.last
             self._failures = 0 if verdict.error is None else self._failures + 1
-            ok = self._failures < self._terms.failure_threshold
+            self._forgives = self._forgives or verdict.error is None
+            ok = verdict.error is None or (self._forgives and self._failures < self._terms.failure_threshold)
             self.last = result = CheckResult(name=self.name, ok=ok, seconds=now - began, error=verdict.error)
             self._landed_at = now
         self._log(verdict, changed=ok is not (before is None or before.ok))

@@ -5,6 +5,7 @@ written down.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -113,11 +114,12 @@ class Load:
                 due = began + number / self._rate
                 request, kept = self._choose(self._requests), number % 2 == 0
                 number += 1
-                try:
-                    async with asyncio.timeout_at(due):
-                        await stop.wait()
-                except TimeoutError:
-                    sending.create_task(self._send(request, kept=kept, due=due))
+                if loop.time() < due:  # if not, we are late, and those that are due go out at once
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout_at(due):
+                            await stop.wait()
+                            break
+                sending.create_task(self._send(request, kept=kept, due=due))
         for connection in self._idle:
             connection.close()
         return self.ledger
@@ -127,8 +129,9 @@ class Load:
         return Connection(self._routes.choice(self._endpoints.listed) if port is None else port)
 
     async def ask(self, connection: Connection, request: Request, *, kept: bool, due: float) -> Connection:
-        """Send `request` now and write down what became of it; returns the connection that it went by: another
-        one if this had ended.
+        """Send `request` now and write down what became of it.
+
+        Returns the connection that it went by: another one if this had ended.
         """
         loop = asyncio.get_running_loop()
         sent = loop.time()

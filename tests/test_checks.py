@@ -300,8 +300,8 @@ def test_a_check_counts_as_failing_after_failures_in_a_row(run: Run, checks: Che
         seen.append((result.ok, result.error))
         clock.now += 1
     assert seen == [
-        (True, "it returned False"),
-        (True, "it returned False"),
+        (False, "it returned False"),
+        (False, "it returned False"),
         (True, None),
         (True, "it returned False"),
         (True, "OSError: down"),
@@ -310,6 +310,11 @@ def test_a_check_counts_as_failing_after_failures_in_a_row(run: Run, checks: Che
         (True, None),
         (True, "it returned False"),
     ]
+
+
+def test_a_liveness_check_is_forgiven_from_the_start(run: Run, checks: Checks) -> None:
+    checks.add(lambda: False, probe="liveness", failure_threshold=2, cache=0, name="it")
+    assert [run(checks.run("liveness"))[0].ok for _ in range(2)] == [True, False]
 
 
 def test_the_log_tells_each_change_once(
