@@ -11,9 +11,8 @@ handlers before anything else is imported, and `graceful probe` imports no serve
 
 from __future__ import annotations
 
-TYPE_CHECKING = (
-    False  # importing `typing` would take longer than all that must be done before a signal can be noted
-)
+# Importing `typing` would take longer than all that must be done before a signal can be noted.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

@@ -86,9 +86,8 @@ class Access(Call):
     async def _take_async_manager(self, manager: Any) -> Any:
         self.to_loop()
         leave = type(manager).__aexit__
-        generator = getattr(
-            manager, "gen", None
-        )  # of contextlib.asynccontextmanager: there the user's code stands
+        # That of contextlib.asynccontextmanager: there the user's code stands.
+        generator = getattr(manager, "gen", None)
         self._way_out = lambda: self.wait_for(leave(manager, None, None, None), standing=generator)
         return await self.wait_for(type(manager).__aenter__(manager), standing=generator)
 

@@ -20,7 +20,8 @@ logger = logging.getLogger("graceful")
 
 LifespanMode = Literal["auto", "on", "off"]
 
-_CLOSE: Final = (b"connection", b"close")
+CLOSE: Final = (b"connection", b"close")
+UNAVAILABLE: Final = Answer.plain(503, "service is shutting down")
 _UNLEARNED: Final = object()  # not None: a server need not set a root path
 
 
@@ -41,16 +42,18 @@ class Host(Protocol):
 
 
 def closing(scope: Scope, message: Message) -> Message:
-    """`http.response.start` with `connection: close`, so that the client opens its next connection elsewhere.
+    """`http.response.start` with `connection: close`, so that the client opens its next connection elsewhere;
+    any other message as it is.
 
     HTTP/1.x only: in HTTP/2 and later the header is forbidden (RFC 9113, section 8.2.2).
     """
-    if not str(scope.get("http_version", "1.1")).startswith("1"):
+    is_http_1 = str(scope.get("http_version", "1.1")).startswith("1")
+    if message["type"] != "http.response.start" or not is_http_1:
         return message
     headers = [
         (name, value) for name, value in message.get("headers", ()) if bytes(name).lower() != b"connection"
     ]
-    return {**message, "headers": [*headers, _CLOSE]}
+    return {**message, "headers": [*headers, CLOSE]}
 
 
 async def respond(answer: Answer, scope: Scope, send: Send) -> None:
@@ -72,7 +75,7 @@ class GracefulMiddleware:
         self.is_entry = False
         self._in_flight = runtime.in_flight
         self._root_path: object = _UNLEARNED
-        self._probe_paths: dict[str, str] = {}
+        self.probe_paths: dict[str, str] = {}
 
     async def __call__(  # noqa: C901 - on every request's path: a function less is time saved
         self, scope: Scope, receive: Receive, send: Send
@@ -81,10 +84,10 @@ class GracefulMiddleware:
         in_flight = self._in_flight
         if self.is_entry and scope["type"] == "http":
             if scope.get("root_path") is not self._root_path:
-                self._learn_paths(scope.get("root_path"))
-            if scope["path"] in self._probe_paths:
+                self.learn_paths(scope.get("root_path"))
+            if scope["path"] in self.probe_paths:
                 await respond(
-                    await self.runtime.probes.answer(scope, self._probe_paths[scope["path"]]), scope, send
+                    await self.runtime.probes.answer(scope, self.probe_paths[scope["path"]]), scope, send
                 )
                 return
             in_flight.http += 1
@@ -116,19 +119,17 @@ class GracefulMiddleware:
             if in_flight.left_at is not None:
                 in_flight.request_ended(scope)
 
-    def is_probe(self, scope: Scope) -> bool:
-        """Whether an HTTP request is for one of our endpoints."""
-        self._learn_paths(scope.get("root_path"))
-        return scope["path"] in self._probe_paths
-
-    def forget_paths(self) -> None:
-        """Settings or checks have changed: what was learned of paths no longer holds."""
-        self._root_path = _UNLEARNED
-
-    def _learn_paths(self, root_path: str | None) -> None:
-        """Kept for one root path, by identity: a server hands the same string to each request."""
+    def learn_paths(self, root_path: object) -> None:
+        """`probe_paths` are those under `root_path` on return. Kept for one, by identity: a server hands the
+        same string to each request.
+        """
         self._root_path = root_path
-        self._probe_paths = self.runtime.probes.paths(root_path or "")
+        self.probe_paths = self.runtime.probes.paths(str(root_path or ""))
+
+    def learn_paths_again(self) -> None:
+        """Settings or checks have changed: so may have the paths."""
+        if self._root_path is not _UNLEARNED:
+            self.learn_paths(self._root_path)
 
     async def _seen_to(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Everything but an HTTP request at the entry. False for one that is still to be worked on there."""
@@ -172,14 +173,7 @@ class GracefulMiddleware:
         breaks the connection off.
         """
         if scope["type"] == "http" and not begun:
-            answer = Answer.plain(503, "service is shutting down")
-            await send(
-                closing(
-                    scope, {"type": "http.response.start", "status": 503, "headers": list(answer.headers)}
-                )
-            )
-            body = b"" if scope["method"] == "HEAD" else answer.body
-            await send({"type": "http.response.body", "body": body})
+            await respond(UNAVAILABLE, scope, lambda message: send(closing(scope, message)))
 
 
 class AppLifespan:
@@ -205,9 +199,8 @@ class AppLifespan:
         loop = asyncio.get_running_loop()
         self._started, self._stopped = loop.create_future(), loop.create_future()
         self._task = loop.create_task(self._run(), name="app lifespan")
-        self._task.add_done_callback(
-            lambda task: task.cancelled() or task.exception()
-        )  # retrieved: it is told by what it sent
+        # Retrieved: what went wrong is told by what it sent.
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
         self._inbox.put_nowait({"type": "lifespan.startup"})
         await asyncio.wait({self._started, self._task}, return_when=asyncio.FIRST_COMPLETED)
         if self._started.done():

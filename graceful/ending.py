@@ -45,9 +45,7 @@ class Ending:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _remaining(self) -> float:
-        if (
-            self.deadline is None
-        ):  # nobody has sent a signal: the service has ended by itself, or did not start
+        if self.deadline is None:  # no signal has come: the service has ended by itself, or did not start
             self.deadline = time.monotonic() + _UNHURRIED_SECONDS
         return max(_LEAST_SECONDS, self.deadline - time.monotonic())
 
@@ -117,13 +115,15 @@ class Ending:
     def _bounded(self, what: str, work: Callable[[], object], code: ExitCode) -> None:
         """Run `work` on this thread; should it not come back, another ends the process, with 75 for 0."""
 
-        def give_up() -> None:
+        def last_words() -> None:
             self._leave(what)
-            flusher = threading.Thread(
-                target=_flush, daemon=True
-            )  # it may be what hangs: a pipe that nobody reads
-            flusher.start()
-            flusher.join(timeout=_LEAST_SECONDS)
+            _flush()
+
+        def give_up() -> None:
+            # On a thread of its own: a pipe that nobody reads, standard error's too, may be what hangs.
+            speaker = threading.Thread(target=last_words, daemon=True)
+            speaker.start()
+            speaker.join(timeout=_LEAST_SECONDS)
             os._exit(self._code(code))
 
         timer = threading.Timer(self._remaining(), give_up)

@@ -43,7 +43,7 @@ class Observers:
         for observer in self._observers:
             try:
                 observer(change)
-            except Exception:
+            except BaseException:  # an exit or a cancellation of an observer's is not the run's
                 name = getattr(observer, "__qualname__", repr(observer))
                 logger.exception(
                     "observer %s raised when told of phase %s; the run goes on", name, change.phase

@@ -227,9 +227,8 @@ def environment_of(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[st
 def _link_warning(links: Mapping[str, str]) -> list[str]:
     if not links:
         return []
-    names = sorted(
-        links, key=lambda name: (name not in _ENVIRONMENT, name)
-    )  # first those that look like a setting
+    # First those that look like a setting.
+    names = sorted(links, key=lambda name: (name not in _ENVIRONMENT, name))
     shown = ", ".join(names[:3]) + (", ..." if names[3:] else "")
     services = ", ".join(sorted(set(links.values())))
     warning = (

@@ -76,6 +76,17 @@ def request_kind(scope: Scope) -> Kind:
     return Kind.STREAM if accepts_events else Kind.HTTP
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenOver:
+    """A request that a server of ours has in flight and our wrapper has not seen: the server's task, and
+    since when.
+    """
+
+    task: asyncio.Task[Any]
+    scope: Scope
+    began: float
+
+
 class Job:
     """One job of the app's, in flight while its `with` or `async with` block runs. Made by `Runtime.job`;
     used once.
@@ -130,6 +141,7 @@ class InFlight:
         self.cut_off_total: Counter[Kind] = Counter()
         self._jobs: dict[Job, None] = {}
         self._lock = threading.Lock()
+        self.elsewhere: Callable[[], Collection[TakenOver]] = tuple
         self._tell_empty: Callable[[], object] | None = None
         self.reset()
 
@@ -152,7 +164,7 @@ class InFlight:
 
     def count(self) -> dict[Kind, int]:
         """How many of each kind are in flight now."""
-        counts = Counter(request_kind(scope) for scope, _, _ in list(self.requests.values()))
+        counts = Counter(request_kind(scope) for scope, _, _ in self._requests_now())
         with self._lock:
             counts.update(job.kind for job in self._jobs)
         return {kind: counts[kind] for kind in Kind}
@@ -167,6 +179,15 @@ class InFlight:
                 before = sum(count for (other, _), count in self._by_phase.items() if other is kind)
                 self._by_phase[kind, phase] += total - before
             return dict(self._by_phase)
+
+    def take_over(self, found: TakenOver) -> None:
+        """The request is in `requests` until its task is done."""
+        self.requests[found.task] = found.scope, found.began, _coroutine_of(found.task)
+        found.task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        scope, _, _ = self.requests.pop(task)
+        self.request_ended(scope)
 
     # What the ASGI wrapper calls once the signal has come.
 
@@ -235,22 +256,22 @@ class InFlight:
             self._tell_empty = None
         return True
 
-    async def cut_off(self, abort: Callable[[Collection[Scope]], object]) -> tuple[CutOff, ...]:
+    async def cut_off(self, break_off: Callable[[Collection[Scope]], Awaitable[None]]) -> tuple[CutOff, ...]:
         """Cancel what is in flight and wait for it, at most half a second; returns one entry for each piece
         of it.
 
-        A request whose response has begun has its connection aborted first, by `abort`, so that it is never
-        passed off as whole; the others get 503 from the wrapper. What swallows its cancellation is left
-        behind with `ended=False`.
+        A request whose response has begun has its connection aborted first, by `break_off`, so that it is
+        never passed off as whole; the others get 503, from there or from the wrapper. What swallows its
+        cancellation is left behind with `ended=False`.
         """
         requests, jobs = dict(self.requests), self._jobs_now()
         standing = self.standing()
         driving = tasks_driving({id(awaitable) for _, _, awaitable in requests.values()})
         self.cutting.update(requests)
-        abort([scope for scope, _, _ in requests.values()])
+        await break_off([scope for scope, _, _ in requests.values()])
         await asyncio.sleep(
             0
-        )  # connection_lost comes on the next turn: the server then knows that nobody listens
+        )  # connection_lost comes on the next turn: a server then knows that nobody listens
         tasks = {*driving.values(), *(job.task for job in jobs if job.task is not None)} - {
             asyncio.current_task()
         }
@@ -277,7 +298,7 @@ class InFlight:
                 seconds=now - began,
                 standing_at=standing_at(awaitable),
             )
-            for scope, began, awaitable in list(self.requests.values())
+            for scope, began, awaitable in self._requests_now()
         ] + [
             CutOff(
                 kind=job.kind,
@@ -287,6 +308,12 @@ class InFlight:
             )
             for job in self._jobs_now()
         ]
+
+    def _requests_now(self) -> list[tuple[Scope, float, Awaitable[None]]]:
+        here = list(self.requests.values())
+        if self.left_at is not None:  # all have been taken over
+            return here
+        return here + [(found.scope, found.began, _coroutine_of(found.task)) for found in self.elsewhere()]
 
     def _jobs_now(self) -> tuple[Job, ...]:
         with self._lock:
@@ -298,3 +325,8 @@ class InFlight:
             self.cut_off_total[entry.kind] += 1
             if entry.ended:
                 self.ended[entry.kind] -= 1
+
+
+def _coroutine_of(task: asyncio.Task[Any]) -> Any:
+    """What a task drives; a task that was made from a coroutine, as a server's are, has one."""
+    return task.get_coro()

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from graceful._types import Scope
 from graceful.budget import Budget
+from graceful.calls import text_of
 from graceful.errors import AppFailedError, GracefulError, StartupInterrupted
 from graceful.events import Observers, PhaseChange
 from graceful.inflight import CutOff, InFlight
@@ -35,7 +36,10 @@ class Server(Protocol):
         time is up.
         """
 
-    def abort(self, scopes: Collection[Scope]) -> None:
+    def leave(self) -> None:
+        """The signal has come: each response from now on tells its client that the connection closes."""
+
+    async def break_off(self, scopes: Collection[Scope]) -> None:
         """Abort the connections of those requests whose response has begun; the others are left to answer
         503.
         """
@@ -136,6 +140,7 @@ class Lifecycle:
         at = self._clock() if at is None else at
         self.reason = reason
         self.budget = Budget.of(self._parts.settings, began=at, lame_duck=lame_duck)
+        self._server.leave()
         self._parts.in_flight.leave(at)
         self._parts.on_begun(self.budget)
         self.begun.set()
@@ -175,7 +180,7 @@ class Lifecycle:
         if drained:
             await self._hurried(in_flight.empty(until), until)
         if not drained or len(in_flight):
-            self._cut_off = await in_flight.cut_off(self._server.abort)
+            self._cut_off = await in_flight.cut_off(self._server.break_off)
 
     async def _drain_server(self) -> None:
         try:
@@ -187,19 +192,22 @@ class Lifecycle:
     async def _give_back(self) -> None:
         self._enter(Phase.RELEASING)
         until = self._deadlines.release_ends
-        lifespan = await self._end_app(until)
-        self._released = (*lifespan, *await self._parts.resources.release(until, self._clock))
-        self._enter(Phase.STOPPED)
-        self._write_report()
-        self.finished.set()
+        # Whoever cancels this (an app that cancels all tasks in its shutdown) skips one step at most.
+        try:
+            self._released = await self._end_app(until)
+        finally:
+            try:
+                self._released += await self._parts.resources.release(until, self._clock)
+            finally:
+                self._enter(Phase.STOPPED)
+                self._write_report()
+                self.finished.set()
 
     # Its parts.
 
     @property
     def _deadlines(self) -> Budget:
-        if (
-            self.budget is None
-        ):  # a startup that failed by itself: nobody has sent a signal, so the release has its whole time
+        if self.budget is None:  # a startup that failed by itself: the release has its whole time
             self.budget = Budget.of(self._parts.settings, began=self._clock(), lame_duck=False)
         return self.budget
 
@@ -262,8 +270,10 @@ class Lifecycle:
         problem = asyncio.CancelledError() if ending.cancelled() else ending.exception()
         if problem is None:
             return ()
-        logger.error("the app's lifespan shutdown failed: %s", problem, exc_info=problem)
-        return (ReleaseOutcome(name="app lifespan", seconds=seconds, outcome="failed", error=repr(problem)),)
+        raised = None if isinstance(problem, GracefulError) else problem  # else the text is the traceback
+        logger.error("the app's lifespan shutdown failed: %s", problem, exc_info=raised)
+        error = _in_one_line(problem)
+        return (ReleaseOutcome(name="app lifespan", seconds=seconds, outcome="failed", error=error),)
 
     def _spawn_ending(self) -> None:
         self._ending = asyncio.get_running_loop().create_task(self._end(), name="graceful shutdown")
@@ -356,4 +366,4 @@ def _in_one_line(problem: BaseException) -> str:
     if isinstance(problem, GracefulError):
         return (str(problem).strip().splitlines() or ["it gave no reason"])[-1]
     notes = "".join(f" ({note})" for note in getattr(problem, "__notes__", ()))
-    return " ".join(f"{type(problem).__name__}: {problem}{notes}".split())
+    return " ".join(f"{text_of(problem)}{notes}".split())

@@ -73,9 +73,8 @@ class Publisher:
         the registry on return.
         """
         if self._source is None:
-            REGISTRY.register(
-                self
-            )  # before the metrics: the registry reads its collectors in the order in which they came
+            # Before the metrics: the registry reads its collectors in the order in which they came.
+            REGISTRY.register(self)
         self._source = source
         # A metric that is made while the registry is being read is missing on that page, perhaps the last
         # one.

@@ -136,7 +136,7 @@ class Runtime:
         def add(function: Check) -> Check:
             self._checks.add(function, probe=probe, **options)
             if self.entry is not None:
-                self.entry.forget_paths()
+                self.entry.learn_paths_again()
             return function
 
         return add if function is None else add(function)
@@ -284,7 +284,7 @@ class Runtime:
 
     def enter_by(self, entry: GracefulMiddleware) -> None:
         """`entry` is the outermost wrapper of this run: requests are counted there, and only there."""
-        entry.forget_paths()
+        entry.learn_paths_again()
         entry.is_entry = True
         self.entry = entry
 
@@ -352,9 +352,9 @@ class Runtime:
             if lifespan is not None:
                 await lifecycle.start()
         except BaseException:
-            if watch is not None:
-                watch.restore()
             self._leave_adopted()
+            if watch is not None:
+                watch.restore()  # also where the run did not begin
             raise
         if lifespan is None and len(self._resources):
             logger.log(
@@ -381,8 +381,7 @@ class Runtime:
             self._watchdog.stop()
         self.end_run(process_ends=process_ends)
         self._adopted = None
-        for handler in logging.getLogger("graceful").handlers:
-            handler.flush()
+        _flush_log()
 
     def _use_the_servers_log(self) -> None:
         """A wrapped app whose log goes nowhere uses uvicorn's handlers."""
@@ -409,6 +408,10 @@ class Runtime:
         """If a library has taken SIGTERM for itself, take it back, once, and name it. SIGINT and SIGQUIT are
         let go.
         """
+        if (
+            self._lifecycle is None or self._lifecycle.begun.is_set()
+        ):  # it had the signal, and has handed it on
+            return
         for signum in signals.TERMINATE:
             taker = None if self._watch is None else self._watch.put_back(signum)
             if taker is not None:
@@ -502,6 +505,16 @@ def _without_what_is_not_there_yet(found: Settings) -> Settings:
             way_out = f"this version does not have it; take {found.sources[name]} away"
             raise SettingsError(name, getattr(found, name), way_out)
     return found
+
+
+def _flush_log() -> None:
+    """Every handler that our records reach has written them, or cannot."""
+    log: logging.Logger | None = logger
+    while log is not None:
+        for handler in log.handlers:
+            with contextlib.suppress(OSError, ValueError):  # a broken pipe, a closed file
+                handler.flush()
+        log = log.parent if log.propagate else None
 
 
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()

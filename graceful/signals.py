@@ -12,9 +12,8 @@ import time
 
 from graceful.errors import RuntimeInUseError
 
-TYPE_CHECKING = (
-    False  # `typing` takes longer to import than all the rest of this, and a signal may come meanwhile
-)
+# `typing` takes longer to import than all the rest of this, and a signal may come meanwhile.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
@@ -88,7 +87,7 @@ class SignalWatch:
         self._handlers: dict[int, Handler] = {}
         self._wakes: tuple[Callable[[], object], ...] = ()
         self._displaced: dict[int, Found] = {}
-        self._calling = False
+        self._calling: int | None = None
         self.noted: list[Arrival] = []
         self.owner: object | None = None
 
@@ -146,6 +145,8 @@ class SignalWatch:
         handler, taker = self._handlers.get(signum), found_handler(signum)
         if handler is None or taker is handler or signum in self._displaced:
             return None
+        if self.noted:  # too late: it has had its signal, and has handed it on to us
+            return None
         self._displaced[signum] = taker
         signal.signal(signum, handler)
         module, name = getattr(taker, "__module__", None), getattr(taker, "__qualname__", repr(taker))
@@ -158,7 +159,7 @@ class SignalWatch:
         displaced = self._displaced.get(signum)
         if not callable(displaced):
             return
-        self._calling = True
+        self._calling = signum
         try:
             displaced(signum, None)
         except BaseException:  # whatever it raises, an exit too, it does not own the end of this process
@@ -166,7 +167,7 @@ class SignalWatch:
 
             logging.getLogger("graceful").exception("a displaced handler of %s raised", name_of(signum))
         finally:
-            self._calling = False
+            self._calling = None
 
     def call_found(self, signum: int) -> None:
         """Do what the handler found at installation would have done. Ignored and default actions do nothing
@@ -177,7 +178,7 @@ class SignalWatch:
             handler.found(signum, None)
 
     def _note(self, signum: int) -> None:
-        if self._calling:
+        if signum == self._calling:
             return
         self.noted.append(Arrival(signum, self._clock()))
         for wake in self._wakes:

@@ -56,7 +56,7 @@ def standing_at(awaitable: Any) -> str | None:
 
 def thread_stands_at(thread: threading.Thread) -> str:
     """The user's line that a thread is at, as `app.py:12 in slow`."""
-    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented, for debugging: this
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented, for debugging
     return (
         _told([found for found, _ in traceback.walk_stack(frame)])
         if frame is not None

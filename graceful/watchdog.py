@@ -37,9 +37,8 @@ class Watchdog:
         self._watch = watch
         self._owned = owned
         self._clock = clock
-        self._queue: SimpleQueue[bool] = (
-            SimpleQueue()
-        )  # its put() is reentrant: the one queue that a signal handler may use
+        # Its put() is reentrant: the one queue that a signal handler may use.
+        self._queue: SimpleQueue[bool] = SimpleQueue()
         self._deadline: float | None = None
         self._allowed: float | None = None
         self._thread: threading.Thread | None = None
@@ -101,10 +100,16 @@ class Watchdog:
     def _end(self, code: int, why: str) -> None:
         """Say who is in the way, on a thread of its own, since standard error may be full, and leave."""
         speaker = threading.Thread(target=self._last_words, args=(why,), daemon=True)
-        speaker.start()
-        speaker.join(timeout=_LAST_WORDS_SECONDS)
-        os._exit(code)
+        try:
+            speaker.start()
+            speaker.join(timeout=_LAST_WORDS_SECONDS)
+        finally:  # also where no thread can be started any more
+            os._exit(code)
 
     def _last_words(self, why: str) -> None:
+        if (
+            sys.__stderr__ is None
+        ):  # closed from the start: descriptor 2 is somebody else's, a client's perhaps
+            return
         text = f"CRITICAL: graceful: {why}\n{self.in_the_way()}"
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, text.encode("utf-8", "backslashreplace"))
+        os.write(sys.__stderr__.fileno(), text.encode("utf-8", "backslashreplace"))

@@ -149,9 +149,8 @@ class Connection:
             raise EndedError
         sock = self._socket or await self.open()
         first, rest = self._spelled(request)
-        if (
-            self._answers and not self.usable()
-        ):  # the last thing before it is sent, as it may end at any moment
+        # The last thing before it is sent, as it may end at any moment.
+        if self._answers and not self.usable():
             raise EndedError
         with contextlib.suppress(ConnectionError):  # a server may answer and close before it has read all
             await self._send(sock, first)

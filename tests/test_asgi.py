@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -185,7 +185,7 @@ def test_paths_are_learned_once_for_a_root_path() -> None:
         assert host.fake_probes.learned == ["/api"]
         assert (await ask(entry, http("/api/ready"))).sent[0]["status"] == 200
         assert host.fake_probes.learned == ["/api", ""]
-        entry.forget_paths()
+        entry.learn_paths_again()
         await ask(entry, http("/"))
         assert host.fake_probes.learned == ["/api", "", ""]
 
@@ -198,15 +198,17 @@ def test_a_server_that_sets_no_root_path() -> None:
     scope = http("/ready")
     del scope["root_path"]
     assert asyncio.run(ask(entry, scope)).sent[0]["status"] == 503
-    entry.forget_paths()
+    entry.learn_paths_again()
     assert asyncio.run(ask(entry, scope)).sent[0]["status"] == 503
 
 
-def test_is_probe() -> None:
+def test_learned_paths() -> None:
     entry, _ = entry_of()
-    assert entry.is_probe(http("/ready"))
-    assert entry.is_probe(http("/api/ready", root_path="/api"))
-    assert not entry.is_probe(http("/readyy"))
+    entry.learn_paths_again()
+    assert not entry.probe_paths, "nothing has been learned yet"
+    entry.learn_paths("/api")
+    assert {"/ready", "/api/ready"} <= entry.probe_paths.keys()
+    assert "/readyy" not in entry.probe_paths
 
 
 @pytest.mark.parametrize(
@@ -300,7 +302,11 @@ async def cut_off(app: ASGIApp, scope: Scope) -> tuple[Server, CutOff, bool]:
     server = Server()
     request = asyncio.ensure_future(entry(scope, server.receive, server.send))
     await asyncio.sleep(0)
-    (cut,) = await host.in_flight.cut_off(lambda scopes: None)
+
+    async def nothing(scopes: Collection[Scope]) -> None:
+        """This server has no connections."""
+
+    (cut,) = await host.in_flight.cut_off(nothing)
     await asyncio.wait({request})
     assert len(host.in_flight) == 0
     return server, cut, request.cancelled()

@@ -68,7 +68,7 @@ async def stubborn(release: asyncio.Event) -> None:
             continue
 
 
-def nothing(_scopes: Collection[Any]) -> None:
+async def nothing(_scopes: Collection[Any]) -> None:
     pass
 
 
@@ -306,7 +306,7 @@ def cut(
 def test_cut_off_cancels_names_and_ages() -> None:
     aborted: list[list[str]] = []
 
-    def abort(scopes: Collection[Any]) -> None:
+    async def break_off(scopes: Collection[Any]) -> None:
         aborted.append([scope["path"] for scope in scopes])
 
     async def scene(loop: JumpingLoop, in_flight: InFlight, work: Work) -> tuple[CutOff, ...]:
@@ -316,7 +316,7 @@ def test_cut_off_cancels_names_and_ages() -> None:
         work.enter(http("/events", headers=SSE), for_ever())
         in_flight.create_task(for_ever(), name="mail\nforged")
         await asyncio.sleep(1)
-        return await in_flight.cut_off(abort)
+        return await in_flight.cut_off(break_off)
 
     entries, in_flight, log = cut(scene)
     assert [(str(entry.kind), entry.name, entry.seconds, entry.ended) for entry in entries] == [
@@ -347,11 +347,12 @@ def test_connections_are_aborted_before_anybody_is_cancelled() -> None:
         work.enter(http(), app())
         await asyncio.sleep(0)
 
-        def abort(_scopes: Collection[Any]) -> None:
+        async def break_off(_scopes: Collection[Any]) -> None:
             order.append("aborted")
             loop.call_soon(order.append, "connection lost")
+            await asyncio.sleep(0)
 
-        return await in_flight.cut_off(abort)
+        return await in_flight.cut_off(break_off)
 
     cut(scene)
     assert order == ["aborted", "connection lost", "cancelled"]

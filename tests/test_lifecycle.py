@@ -110,8 +110,11 @@ class FakeServer:
             self.scene.note("drain cancelled")
             raise
 
-    def abort(self, scopes: Collection[Scope]) -> None:
-        self.scene.note(f"abort {len(scopes)}")
+    def leave(self) -> None:
+        """Has no connections."""
+
+    async def break_off(self, scopes: Collection[Scope]) -> None:
+        self.scene.note(f"break off {len(scopes)}")
 
 
 class Scene:
@@ -281,7 +284,7 @@ def test_out_of_time_is_cut_off() -> None:
         (2, "short ended"),
         (5, "draining"),
         (5, "listener closed"),
-        (23, "abort 0"),
+        (23, "break off 0"),
         (23, "endless cancelled"),
         *released_at(23, 27.5),
     ]
@@ -300,7 +303,7 @@ def test_a_server_that_does_not_drain_is_cut_off_too() -> None:
         await scene.end()
 
     scene = play(story)
-    assert (23, "abort 0") in scene.log
+    assert (23, "break off 0") in scene.log
     assert (23, "drain cancelled") in scene.log
     assert scene.log[-6:] == released_at(23, 27.5)
 

@@ -50,7 +50,10 @@ class FakeServer:
     async def drain(self) -> None:
         """Nobody is connected."""
 
-    def abort(self, scopes: Collection[Scope]) -> None:
+    def leave(self) -> None:
+        """Nobody is connected."""
+
+    async def break_off(self, scopes: Collection[Scope]) -> None:
         """Nobody is connected."""
 
 

@@ -35,6 +35,10 @@ _LEFT_OUT: Final = {
 }
 _NOT_YET: Final = {"admin_port", "admin_host", "stall_after", "termination_log"}
 
+_HIGHEST_PORT: Final = 65535
+_METAVARS: Final = {"seconds": "SECONDS", "path": "PATH", "port": "PORT", "text": "TEXT", "flag": "BOOLEAN"}
+_CONTAINERS: Final = {"kubernetes", "ecs", "cloud run", "fly.io", "heroku", "container"}
+
 _EXAMPLES: Final = """\
 Serve MODULE:APP, any ASGI app, on uvicorn, and end it well: on SIGTERM /ready fails, requests are still
 answered for the lame duck, then the listener closes, what is in flight may finish, resources are given
@@ -56,7 +60,11 @@ Exit codes:
 
 def _options() -> list[click.Parameter]:
     uvicorns = [option for option in uvicorn_command.params if option.name not in _LEFT_OUT]
-    port = click.Option(["--port"], type=int, help="Bind to this port; 0: any.  [default: PORT, then 8000]")
+    port = click.Option(
+        ["--port"],
+        type=click.IntRange(0, _HIGHEST_PORT),
+        help="Bind to this port; 0: any.  [default: PORT, then 8000]",
+    )
     ours = [
         click.Option(
             [each.option],
@@ -69,10 +77,6 @@ def _options() -> list[click.Parameter]:
         if each.name not in _NOT_YET
     ]
     return [click.Argument(["app"], metavar="MODULE:APP", envvar="UVICORN_APP"), *ours, port, *uvicorns]
-
-
-_HIGHEST_PORT: Final = 65535
-_METAVARS: Final = {"seconds": "SECONDS", "path": "PATH", "port": "PORT", "text": "TEXT", "flag": "BOOLEAN"}
 
 
 def _run(app: str, **given: Any) -> NoReturn:
@@ -119,12 +123,9 @@ def _port_of_the_platform() -> int:
 
 def _warn_of(options: dict[str, Any], platform: str) -> None:
     """Warn of what is surely not meant."""
-    in_container = platform in {"kubernetes", "container"}
-    if (
-        in_container
-        and options.get("host") in {"127.0.0.1", "localhost", "::1"}
-        and not (options.get("uds") or options.get("fd"))
-    ):
+    by_address = options.get("uds") is None and options.get("fd") is None
+    is_loopback = options.get("host") in {"127.0.0.1", "localhost", "::1"}
+    if platform in _CONTAINERS and by_address and is_loopback:
         logger.warning(
             "listening on %s inside a container: nobody outside will reach it; use --host 0.0.0.0",
             options["host"],

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from graceful import signals
 from graceful._types import Scope
+from graceful.servers.connections import is_idle, tell_all
 
 _SIGTERM: Final = signals.TERMINATE[0]
 _TURN_SECONDS: Final = 0.005
@@ -73,12 +74,17 @@ class AdoptedServer:
             # takes a moment only, and the deadline of the drain holds here too.
             while not getattr(self._server, "started", True):  # noqa: ASYNC110 - see above
                 await asyncio.sleep(_TURN_SECONDS)
+            connections = getattr(getattr(self._server, "server_state", None), "connections", ())
+            await tell_all([each for each in connections if is_idle(each)])  # it closes them less carefully
             self.watch.call_displaced(_SIGTERM)
             self.watch.call_found(_SIGTERM)
         if self.has_lifespan:
             await self.left.wait()
 
-    def abort(self, scopes: Collection[Scope]) -> None:
+    def leave(self) -> None:
+        """Nothing here: all requests go through the wrapper."""
+
+    async def break_off(self, scopes: Collection[Scope]) -> None:
         """Nothing here: a foreign server closes the connection of a response that was not completed by
         itself.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 import logging
@@ -19,7 +20,7 @@ from graceful.ending import Ending, Exit, LoopFactory
 from graceful.errors import GracefulError, ListenError, SettingsError, StartupInterrupted
 from graceful.metrics import PUBLISHER
 from graceful.reports import ExitCode, Report
-from graceful.servers.owned import OwnedServer, limited
+from graceful.servers.owned import OwnedServer
 from graceful.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -27,7 +28,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("graceful")
 
-_NOT_OURS: Final = {"workers": "one process", "reload": "no reloader"}
+_UVICORNS: Final = "wrap the app and use uvicorn's own command for it"
+# Options of uvicorn's that we cannot honour: what is as good as leaving them out, and the way out.
+_NOT_OURS: Final = {
+    "workers": (1, f"the owned server is one process; {_UVICORNS}"),
+    "reload": (False, f"the owned server has no reloader; {_UVICORNS}"),
+    "timeout_graceful_shutdown": (None, "the drain has a deadline of its own; set drain_timeout"),
+}
 
 
 def with_our_logger(log_config: Any) -> Any:
@@ -52,12 +59,9 @@ def configure(app: ASGIApp | str, options: Mapping[str, Any]) -> uvicorn.Config:
     for name, value in options.items():
         if name not in known:
             raise SettingsError(name, value, "uvicorn has no such option")
-        if name in _NOT_OURS and value not in {None, False, 1}:
-            raise SettingsError(
-                name,
-                value,
-                f"the owned server is {_NOT_OURS[name]}; wrap the app and use uvicorn's own command for it",
-            )
+        nothing, way_out = _NOT_OURS.get(name, (value, ""))
+        if value is not None and value != nothing:
+            raise SettingsError(name, value, way_out)
     given = {"log_config": LOGGING_CONFIG, **options}
     given["log_config"] = with_our_logger(given["log_config"])
     config = uvicorn.Config(app, **{**given, "workers": 1})
@@ -89,7 +93,7 @@ def runtime_within(app: Any) -> Runtime | None:
             return cast("Runtime", app.runtime)
         for middleware in getattr(app, "user_middleware", ()):
             if middleware.cls is GracefulMiddleware:
-                return cast("Runtime", middleware.kwargs["runtime"])
+                return cast("Runtime", middleware.kwargs.get("runtime") or middleware.args[0])
         app = getattr(app, "app", None)
         if app is None:
             break
@@ -101,17 +105,19 @@ async def serve(runtime: Runtime, app: ASGIApp | str, options: Mapping[str, Any]
     runtime.refuse_a_second_run()
     config = configure(app, options)
     _load(config)
+    allowed = runtime.allowed_seconds()
     watch = signals.claim(runtime)
     watchdog = Watchdog(watch, owned=True) if signals.in_main_thread() else None
     if watchdog is not None:
         watch.install(*signals.OWNED)
-        watchdog.start(runtime.allowed_seconds())
+        watchdog.start(allowed)
     try:
         return await serve_loaded(runtime, config, watch, watchdog)
     finally:
         if watchdog is not None:
             watchdog.stop()
         runtime.end_run(process_ends=False)
+        watch.restore()  # also where the run did not begin
 
 
 async def serve_loaded(
@@ -122,18 +128,14 @@ async def serve_loaded(
     state: dict[str, Any] = {}
     entry = runtime.wrap(app)
     server = OwnedServer(config)
-    limit, config.limit_concurrency = config.limit_concurrency, None
-    config.loaded_app = entry if limit is None else limited(entry, server.server_state, limit)
     lifespan = AppLifespan(entry.app, state, config.lifespan)
     lifecycle = runtime.begin_run(lifespan, server, owned=True, audible=True)
     runtime.enter_by(entry)
-    server.live(lifecycle, state, watch, each_second=runtime.keep_sigterm)
+    server.live(lifecycle, entry, state, watch, each_second=runtime.keep_sigterm)
     watch.speak_for(server)
     runtime.listen_to(watch, watchdog)
     await server.serve()
-    if (
-        lifecycle.report is None
-    ):  # an old uvicorn returns by itself when it was told to leave while it started
+    if lifecycle.report is None:  # an old uvicorn returns by itself when it was told to leave as it started
         lifecycle.begin("should_exit", lame_duck=False)
         await lifecycle.finished.wait()
     return cast("Report", lifecycle.report)
@@ -194,7 +196,7 @@ async def _serve_until(
     watchdog.start(runtime.allowed_seconds())
     try:
         report = await serve_loaded(runtime, config, watch, watchdog)
-    except StartupInterrupted:
+    except (StartupInterrupted, asyncio.CancelledError):  # an app may cancel all tasks, and ours is one
         report = cast("Report", runtime.report)
     finally:
         ending.deadline = runtime.exit_deadline

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import os
-import select
 import socket
 import stat
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
 from typing import Any, Final
 
 import uvicorn
@@ -23,9 +23,11 @@ from uvicorn.protocols.http.flow_control import service_unavailable
 
 from graceful import signals
 from graceful._types import ASGIApp, Receive, Scope, Send
-from graceful.asgi import GracefulMiddleware
+from graceful.asgi import CLOSE, UNAVAILABLE, GracefulMiddleware, respond
 from graceful.errors import ListenError
+from graceful.inflight import InFlight, TakenOver
 from graceful.lifecycle import Lifecycle
+from graceful.servers.connections import Connections, tell, tell_all
 
 logger = logging.getLogger("graceful")
 
@@ -37,35 +39,7 @@ _FIRST_REQUEST_SECONDS: Final = 0.5
 _LINGER_SECONDS: Final = 1.0
 _HANDSHAKE_SECONDS: Final = 5.0
 _TICK_SECONDS: Final = 1.0
-_TICKS_OF_UVICORN: Final = (
-    10  # uvicorn ticks ten times as often, and renews the Date header at every tenth tick
-)
-
-
-class _Connections(set[Any]):
-    """uvicorn's set of open connections, which knows how old each is and tells when one comes or the last one
-    goes.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.made_at: dict[Any, float] = {}
-        self.on_made: Callable[[Any], object] | None = None
-        self.on_none_left: Callable[[], object] | None = None
-
-    def add(self, connection: Any) -> None:
-        super().add(connection)
-        self.made_at[connection] = time.monotonic()
-        if self.on_made is not None:
-            self.on_made(connection)
-
-    def discard(self, connection: Any) -> None:
-        super().discard(connection)
-        self.made_at.pop(connection, None)
-        if self.on_none_left is not None and not self:
-            self.on_none_left()
-
-    remove = discard
+_TICKS_OF_UVICORN: Final = 10  # it ticks ten times as often, and renews the Date header at every tenth tick
 
 
 class _Lifespan:
@@ -88,18 +62,34 @@ class _Lifespan:
         """Nothing: see `Lifecycle`."""
 
 
-def limited(entry: GracefulMiddleware, state: Any, limit: int) -> ASGIApp:
+def front(entry: GracefulMiddleware, in_flight: InFlight) -> ASGIApp:
+    """What uvicorn calls for each request: as little as can be, for as long as nobody leaves.
+
+    Until the signal uvicorn's own set of tasks is the registry of what is in flight, so that a request costs
+    a call and a count, but no coroutine of ours; `OwnedServer.leave` takes it over.
+    """
+    app = entry.app
+
+    def call(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if in_flight.left_at is None and scope["type"] == "http" and scope["path"] not in entry.probe_paths:
+            in_flight.http += 1
+            return app(scope, receive, send)
+        return entry(scope, receive, send)
+
+    return call
+
+
+def limited(within: ASGIApp, entry: GracefulMiddleware, state: Any, limit: int) -> ASGIApp:
     """`--limit-concurrency` as uvicorn means it, but behind the probes: a full server is not a dead one."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        full = (
-            len(state.connections) >= limit or len(state.tasks) > limit
-        )  # this request's own task is one of them
-        if full and scope["type"] == "http" and not entry.is_probe(scope):
+        # Of the tasks one is this request's own.
+        full = len(state.connections) >= limit or len(state.tasks) > limit
+        if full and scope["type"] == "http" and scope["path"] not in entry.probe_paths:
             logger.warning("Exceeded concurrency limit.")
             await service_unavailable(scope, receive, send)  # type: ignore[arg-type]  # uvicorn's types are narrower
         else:
-            await entry(scope, receive, send)
+            await within(scope, receive, send)
 
     return call
 
@@ -113,21 +103,31 @@ class OwnedServer(uvicorn.Server):
         self._should_exit = False
         self._loop: asyncio.AbstractEventLoop | None = None
         super().__init__(config)
-        self.connections = _Connections()
+        self.connections = Connections()
         self.server_state.connections = self.connections
         self._arriving: set[asyncio.Task[Any]] = set()
+        self._let_through: set[Any] = set()  # the cycles themselves: an id may be another's later
+        self._since: dict[asyncio.Task[Any], float] = {}  # when each task was first seen, to the second
         self._own_uds: tuple[int, int] | None = None
 
     def live(
         self,
         lifecycle: Lifecycle,
+        entry: GracefulMiddleware,
         state: dict[str, Any],
         watch: signals.SignalWatch,
         *,
         each_second: Callable[[], object],
     ) -> None:
-        """Serve for `lifecycle`; `state` is the lifespan state that requests see."""
+        """Serve for `lifecycle`, by `entry`; `state` is the lifespan state that requests see."""
         self.lifecycle = lifecycle
+        self._entry = entry
+        self._in_flight = entry.runtime.in_flight
+        self._in_flight.elsewhere = self._requests
+        entry.learn_paths(self.config.root_path)
+        limit, self.config.limit_concurrency = self.config.limit_concurrency, None
+        within = front(entry, self._in_flight)
+        self.config.loaded_app = within if limit is None else limited(within, entry, self.server_state, limit)
         self._watch = watch
         self._each_second = each_second
         self.config.lifespan_class = lambda _config: _Lifespan(lifecycle, state)
@@ -181,6 +181,8 @@ class OwnedServer(uvicorn.Server):
             while not self.lifecycle.finished.is_set():
                 if ticks % _TICKS_OF_UVICORN == 0:
                     self._each_second()
+                    now = time.monotonic()
+                    self._since = {task: self._since.get(task, now) for task in self.server_state.tasks}
                 if await self.on_tick(ticks):
                     self._leave()
                 ticks += every
@@ -201,6 +203,31 @@ class OwnedServer(uvicorn.Server):
 
     # What the lifecycle calls.
 
+    def leave(self) -> None:
+        """The signal has come: what uvicorn has in flight is in our registry now, and told to close after its
+        response.
+        """
+        for request in self._requests():
+            self._in_flight.take_over(request)
+            cycle = _running(request.task)
+            if _is_http_1(cycle) and not cycle.response_started:
+                cycle.default_headers = [*cycle.default_headers, CLOSE]
+                self._let_through.add(cycle)
+
+    def _requests(self) -> list[TakenOver]:
+        """The requests that `front` has let through: uvicorn's tasks that have begun and are not in our
+        registry.
+        """
+        registered = {id(scope) for scope, _, _ in self._in_flight.requests.values()}
+        found = []
+        for task in list(self.server_state.tasks):
+            scope = getattr(_running(task), "scope", None)
+            if scope is None or id(scope) in registered or scope["path"] in self._entry.probe_paths:
+                continue
+            began = self._since.get(task) or time.monotonic()
+            found.append(TakenOver(task=task, scope=scope, began=began))
+        return found
+
     async def drain(self) -> None:
         """The listener is closed and the backlog answered, idle connections are closed and the others told;
         returns when none is left.
@@ -211,7 +238,7 @@ class OwnedServer(uvicorn.Server):
         none_left = asyncio.Event()
         self.connections.on_none_left = none_left.set
         self.connections.on_made = lambda connection: loop.call_later(
-            _FIRST_REQUEST_SECONDS, self._tell, connection
+            _FIRST_REQUEST_SECONDS, self._tell_late, connection
         )
         self._close_listeners(loop)
         await self._tell_all(loop)
@@ -226,15 +253,21 @@ class OwnedServer(uvicorn.Server):
             except TimeoutError:
                 self._close_lingering()
 
-    def abort(self, scopes: Collection[Scope]) -> None:
-        """Break off the connections of those requests whose response has begun, and of those that only the
-        client holds up.
+    async def break_off(self, scopes: Collection[Scope]) -> None:
+        """Of those requests whose response has begun the connection is aborted, and of those that only the
+        client holds up; the others get 503.
         """
+        logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
         cut = {id(scope) for scope in scopes}
         for connection in list(self.connections):
             cycle = getattr(connection, "cycle", None)
-            if cycle is not None and (id(cycle.scope) not in cut or cycle.response_started):
+            if cycle is None:
+                continue
+            if id(cycle.scope) not in cut or cycle.response_started:
                 connection.transport.abort()
+            elif cycle in self._let_through:  # the others get it from the wrapper
+                await respond(UNAVAILABLE, cycle.scope, cycle.send)
+        await asyncio.sleep(0)  # a turn for connection_lost: uvicorn then knows that nobody listens
 
     # The drain's parts.
 
@@ -245,12 +278,11 @@ class OwnedServer(uvicorn.Server):
         accept and the close of the duplicate a connection can still be lost; the kernel has no call that does
         both.
         """
-        listeners = [
-            socket.socket(fileno=os.dup(sock.fileno()))
-            for server in self.servers
-            for sock in server.sockets or ()
-        ]
+        listeners = []
         for server in self.servers:
+            for sock in server.sockets or ():
+                with contextlib.suppress(OSError):  # out of descriptors: it is closed, backlog and all
+                    listeners.append(socket.socket(fileno=os.dup(sock.fileno())))
             server.close()
         for listener in listeners:
             with listener:
@@ -280,37 +312,22 @@ class OwnedServer(uvicorn.Server):
             accepted.close()
 
     async def _tell_all(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Tell each connection that the server leaves. Those that have bytes waiting are read first: that is
-        a request, not idleness.
+        """Tell each connection that the server leaves; one that is so young that its first request is on its
+        way, a little later.
         """
         young_since = time.monotonic() - _FIRST_REQUEST_SECONDS
         young = {
-            connection for connection, made_at in self.connections.made_at.items() if made_at > young_since
+            connection
+            for connection, made_at in self.connections.made_at.items()
+            if made_at > young_since and getattr(connection, "cycle", connection) is None
         }
         for connection in young:
-            wait = self.connections.made_at[connection] - young_since
-            loop.call_later(wait, self._tell, connection)
-        untold = set(self.connections) - young
-        for _ in range(5):  # each turn of the loop reads what is waiting
-            unread = _with_unread_bytes(untold)
-            for connection in untold - unread:
-                self._tell(connection)
-            untold = unread & self.connections
-            if not untold:
-                return
-            await asyncio.sleep(0)
-        for connection in untold:
-            self._tell(connection)
+            loop.call_later(self.connections.made_at[connection] - young_since, self._tell_late, connection)
+        await tell_all(self.connections - young)
 
-    def _tell(self, connection: Any) -> None:
-        """Uvicorn's own word to a connection: an idle one closes, a busy one closes after its response."""
-        if connection not in self.connections:
-            return
-        try:
-            connection.shutdown()
-        except Exception as problem:  # noqa: BLE001 - whatever state a client got it into, it must not hold up the others
-            logger.debug("a connection could not be told to close (%r); it is aborted", problem)
-            connection.transport.abort()
+    def _tell_late(self, connection: Any) -> None:
+        if connection in self.connections:
+            tell(connection)
 
     def _close_lingering(self) -> None:
         """No request is running: what is still open has nothing left to send, or has not heard."""
@@ -320,7 +337,7 @@ class OwnedServer(uvicorn.Server):
                 if transport.get_write_buffer_size() == 0:
                     transport.abort()
             else:
-                self._tell(connection)
+                tell(connection)
 
     # The Unix socket's path.
 
@@ -358,19 +375,27 @@ class OwnedServer(uvicorn.Server):
                 os.unlink(self.config.uds)  # noqa: PTH108
 
 
-def _with_unread_bytes(connections: Iterable[Any]) -> set[Any]:
-    """Those connections whose socket has something to read, in one system call."""
-    by_fd = {}
-    for connection in connections:
-        sock = connection.transport.get_extra_info("socket")
-        if sock is not None and sock.fileno() >= 0:
-            by_fd[sock.fileno()] = connection
-    if not by_fd or not hasattr(select, "poll"):
-        return set()
-    poll = select.poll()
-    for fd in by_fd:
-        poll.register(fd, select.POLLIN)
-    return {by_fd[fd] for fd, _ in poll.poll(0)}
+def _running(task: asyncio.Task[Any]) -> Any:
+    """The request cycle, or WebSocket, whose method a task of uvicorn's runs; None before it has begun and
+    after it has ended.
+    """
+    coroutine = task.get_coro()
+    if task.done() or not inspect.iscoroutine(coroutine):
+        return None
+    if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+        return None
+    return inspect.getcoroutinelocals(coroutine).get("self")
+
+
+def _is_http_1(cycle: Any) -> bool:
+    return hasattr(cycle, "default_headers") and str(cycle.scope.get("http_version")).startswith("1")
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Let everything into the log but what uvicorn says of a request that we have cancelled: the report names
+    those.
+    """
+    return not record.exc_info or not isinstance(record.exc_info[1], asyncio.CancelledError)
 
 
 def _cannot_listen(config: uvicorn.Config, problem: BaseException) -> str:
