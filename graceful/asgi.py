@@ -83,12 +83,14 @@ class GracefulMiddleware:
         """Answer a probe, or count the request as in flight for as long as the app works on it."""
         in_flight = self._in_flight
         if self.is_entry and scope["type"] == "http":
-            if scope.get("root_path") is not self._root_path:
-                self.learn_paths(scope.get("root_path"))
+            try:
+                if scope["root_path"] is not self._root_path:
+                    self.learn_paths(scope["root_path"])
+            except KeyError:  # optional in ASGI; to test for it would cost each request more
+                scope["root_path"] = ""
+                self.learn_paths("")
             if scope["path"] in self.probe_paths:
-                await respond(
-                    await self.runtime.probes.answer(scope, self.probe_paths[scope["path"]]), scope, send
-                )
+                await self._answer(scope, send)
                 return
             in_flight.http += 1
         elif await self._seen_to(scope, receive, send):
@@ -98,10 +100,11 @@ class GracefulMiddleware:
         # A plain function that returns the server's own awaitable: a coroutine less for each message.
         def tell(message: Message) -> Awaitable[None]:
             nonlocal begun
-            if not begun and message["type"] == "http.response.start":
-                begun = True
-                if in_flight.left_at is not None:
-                    message = closing(scope, message)
+            if in_flight.left_at is not None:
+                if begun and tell in in_flight.cutting:  # not to be ended as if it were whole
+                    raise asyncio.CancelledError
+                message = closing(scope, message)
+            begun = True
             return send(message)
 
         work = self.app(scope, receive, tell)
@@ -118,6 +121,12 @@ class GracefulMiddleware:
             del in_flight.requests[tell]
             if in_flight.left_at is not None:
                 in_flight.request_ended(scope)
+
+    async def _answer(self, scope: Scope, send: Send) -> None:
+        """Answer a probe."""
+        answer = await self.runtime.probes.answer(scope, self.probe_paths[scope["path"]])
+        leaves = self._in_flight.left_at is not None
+        await respond(answer, scope, (lambda message: send(closing(scope, message))) if leaves else send)
 
     def learn_paths(self, root_path: object) -> None:
         """`probe_paths` are those under `root_path` on return. Kept for one, by identity: a server hands the

@@ -8,8 +8,11 @@ from typing import Final
 
 from graceful.settings import Settings
 
-# The release pays for the way out: a resource that hangs is given up, the report written and the process gone
-# before the watchdog would have to act. Seconds, and the largest part of what the signal has left.
+# The way out: before the watchdog would have to act, a resource that hangs has been given up, the report
+# written, and
+# the process is gone. What is cut off at the end of the drain has as long to accept that. Seconds, and the
+# largest part
+# of what the signal has left.
 _EXIT_SECONDS: Final = 0.5
 _EXIT_PART: Final = 1 / 10
 
@@ -32,6 +35,7 @@ class Budget:
     killed_at: float
     drain_latest: float
     drain_timeout: float
+    way_out: float
 
     @classmethod
     def of(cls, settings: Settings, *, began: float, lame_duck: bool = True) -> Budget:
@@ -44,8 +48,8 @@ class Budget:
         watchdog_acts = max(began, killed_at - settings.exit_margin)
         way_out = min(_EXIT_SECONDS, (watchdog_acts - began) * _EXIT_PART)
         release_ends = max(began, watchdog_acts - way_out)
-        kept = max(settings.release_timeout, way_out + settings.release_timeout / 2)
-        drain_latest = min(release_ends, max(began, watchdog_acts - kept))
+        # The drain pays for both ends of the release: `release_timeout` is kept whatever the drain does.
+        drain_latest = max(began, release_ends - settings.release_timeout - way_out)
         lame_duck_ends = min(began + settings.lame_duck, drain_latest) if lame_duck else began
         drain_timeout = settings.drain_timeout if "drain_timeout" in settings.sources else math.inf
         return cls(
@@ -58,6 +62,7 @@ class Budget:
             killed_at=killed_at,
             drain_latest=drain_latest,
             drain_timeout=drain_timeout,
+            way_out=way_out,
         )
 
     def drain_deadline(self, drain_began: float) -> float:

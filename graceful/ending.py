@@ -19,6 +19,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, Literal, NoReturn, TypeVar
 
 from graceful import signals
+from graceful.inflight import escaped
 from graceful.reports import ExitCode
 from graceful.stacks import standing_at, thread_stands_at
 
@@ -43,6 +44,8 @@ class Ending:
         self.deadline: float | None = None
         self.left_behind: list[str] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.asked_to_exit: SystemExit | None = None
+        self.on_exit: Callable[[str], object] = lambda _: None
 
     def _remaining(self) -> float:
         if self.deadline is None:  # no signal has come: the service has ended by itself, or did not start
@@ -56,9 +59,24 @@ class Ending:
         runner = asyncio.Runner(loop_factory=loop_factory)
         self._loop = runner.get_loop()
         try:
-            return runner.run(main)
+            return self._run_on(self._loop, main)
         finally:
             runner.run(self._wind_up())  # not close(): that waits without bound
+
+    def _run_on(self, loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> T:
+        """A SystemExit in any task falls through the loop (asyncio's rule). It asks for the end, and gets one
+        in order.
+        """
+        task = loop.create_task(main, name="graceful")
+        while True:
+            try:
+                return loop.run_until_complete(task)
+            except (SystemExit, KeyboardInterrupt) as problem:
+                if task.done():
+                    raise
+                if isinstance(problem, SystemExit):
+                    self.asked_to_exit = problem
+                self.on_exit(type(problem).__name__)
 
     async def _wind_up(self) -> None:
         """Asyncio's own cleanup, bounded: tasks are cancelled, asynchronous generators closed."""
@@ -76,7 +94,7 @@ class Ending:
 
     def end_process(
         self,
-        code: ExitCode,
+        code: int,
         *,
         exit: Exit,  # noqa: A002 - the word users write
         exit_by_signal: bool,
@@ -90,12 +108,18 @@ class Ending:
         self._bounded("an atexit callback", _run_atexit, code)
         code = self._code(code)
         self._bounded("flushing the standard streams", _flush, code)
-        if code is ExitCode.OK and exit_by_signal:
+        if code == ExitCode.OK and exit_by_signal:
             signals.die_of(signals.TERMINATE[0])
         os._exit(code)
 
-    def _code(self, code: ExitCode) -> ExitCode:
-        return ExitCode.CUT_OFF if code is ExitCode.OK and self.left_behind else code
+    def _code(self, code: int) -> int:
+        """That of the run; else, if that is 0, what the app asked for with SystemExit, or 75 where something
+        was left.
+        """
+        if code == ExitCode.OK and self.asked_to_exit is not None and self.asked_to_exit.code is not None:
+            asked = self.asked_to_exit.code
+            code = asked if isinstance(asked, int) else ExitCode.FAILED
+        return ExitCode.CUT_OFF if code == ExitCode.OK and self.left_behind else code
 
     def join_threads(self) -> None:
         """Executors are told to end (what `threading` does at exit), then every non-daemon thread is joined
@@ -106,13 +130,13 @@ class Ending:
             threading.Thread(target=callback, daemon=True, name="graceful-executors").start()
         until = time.monotonic() + self._remaining()  # for all of them together
         for thread in threading.enumerate():
-            if thread.daemon or thread is threading.main_thread():
+            if thread.daemon or thread in {threading.main_thread(), threading.current_thread()}:
                 continue
             thread.join(timeout=max(0.0, until - time.monotonic()))
             if thread.is_alive():
                 self._leave(f"thread {thread.name} at {thread_stands_at(thread)}")
 
-    def _bounded(self, what: str, work: Callable[[], object], code: ExitCode) -> None:
+    def _bounded(self, what: str, work: Callable[[], object], code: int) -> None:
         """Run `work` on this thread; should it not come back, another ends the process, with 75 for 0."""
 
         def last_words() -> None:
@@ -133,6 +157,7 @@ class Ending:
         timer.cancel()
 
     def _leave(self, what: str) -> None:
+        what = escaped(what)
         self.left_behind.append(what)
         logger.warning("left behind at exit: %s", what)
 

@@ -8,6 +8,7 @@ asks.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import Counter
@@ -22,8 +23,6 @@ from graceful.phases import Phase
 from graceful.stacks import standing_at, tasks_driving, thread_stands_at
 
 _LONGEST_PATH: Final = 120
-# How long cancelled work may take to end before it is left behind, of the time that is kept for the release.
-_FAREWELL: Final = 0.5
 
 
 class Kind(StrEnum):
@@ -256,9 +255,14 @@ class InFlight:
             self._tell_empty = None
         return True
 
-    async def cut_off(self, break_off: Callable[[Collection[Scope]], Awaitable[None]]) -> tuple[CutOff, ...]:
-        """Cancel what is in flight and wait for it, at most half a second; returns one entry for each piece
-        of it.
+    async def cut_off(
+        self,
+        break_off: Callable[[Collection[Scope]], Coroutine[Any, Any, Collection[Scope]]],
+        *,
+        within: float,
+    ) -> tuple[CutOff, ...]:
+        """Cancel what is in flight and wait for it, at most `within` seconds; returns one entry for each
+        piece of it.
 
         A request whose response has begun has its connection aborted first, by `break_off`, so that it is
         never passed off as whole; the others get 503, from there or from the wrapper. What swallows its
@@ -268,23 +272,34 @@ class InFlight:
         standing = self.standing()
         driving = tasks_driving({id(awaitable) for _, _, awaitable in requests.values()})
         self.cutting.update(requests)
-        await break_off([scope for scope, _, _ in requests.values()])
+        until = self.clock() + within
+        held_up: Collection[Scope] = ()
+        with contextlib.suppress(TimeoutError):  # a client may keep it from sending
+            async with asyncio.timeout(within / 2):
+                held_up = await break_off([scope for scope, _, _ in requests.values()])
         await asyncio.sleep(
             0
         )  # connection_lost comes on the next turn: a server then knows that nobody listens
-        tasks = {*driving.values(), *(job.task for job in jobs if job.task is not None)} - {
-            asyncio.current_task()
-        }
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_FAREWELL)
+        tasks = {*driving.values(), *(job.task for job in jobs if job.task is not None)}
+        await _cancelled(tasks - {asyncio.current_task()}, until - self.clock())
         ended = [key not in self.requests for key in requests] + [job not in self._jobs for job in jobs]
-        cut = tuple(
+        cut = [
             replace(entry, ended=True) if end else entry for entry, end in zip(standing, ended, strict=True)
-        )
+        ]
         self._uncount(cut)
-        return cut
+        cut += [self._held_up(scope) for scope in held_up]
+        self.cut_off_total.update(entry.kind for entry in cut)
+        return tuple(cut)
+
+    def _held_up(self, scope: Scope) -> CutOff:
+        """A response that its client did not take; how old it is is not known, but that it was there at the
+        signal.
+        """
+        since = 0.0 if self.left_at is None else self.clock() - self.left_at
+        where = "its client, which does not read on"
+        return CutOff(
+            kind=request_kind(scope), name=request_name(scope), seconds=since, standing_at=where, ended=True
+        )
 
     def standing(self) -> list[CutOff]:
         """What is in flight now, requests first, as it would be named if it were cut off. May be called from
@@ -322,9 +337,22 @@ class InFlight:
     def _uncount(self, cut: Collection[CutOff]) -> None:
         """What was cut off has not ended in time, although its end has been noted."""
         for entry in cut:
-            self.cut_off_total[entry.kind] += 1
             if entry.ended:
                 self.ended[entry.kind] -= 1
+
+
+async def _cancelled(tasks: Collection[asyncio.Task[Any]], within: float) -> None:
+    """Cancel the tasks, and wait for those of this loop, so many seconds. A job's may be on another's."""
+    loop = asyncio.get_running_loop()
+    for task in tasks:
+        if task.get_loop() is loop:
+            task.cancel()
+        else:
+            with contextlib.suppress(RuntimeError):  # that loop has been closed
+                task.get_loop().call_soon_threadsafe(task.cancel)
+    here = [task for task in tasks if task.get_loop() is loop]
+    if here:
+        await asyncio.wait(here, timeout=max(0.0, within))
 
 
 def _coroutine_of(task: asyncio.Task[Any]) -> Any:

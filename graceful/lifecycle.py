@@ -7,9 +7,10 @@ t0                t0 + lame_duck           all ended or out of time       releas
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from graceful.errors import AppFailedError, GracefulError, StartupInterrupted
 from graceful.events import Observers, PhaseChange
 from graceful.inflight import CutOff, InFlight
 from graceful.phases import Phase, PhaseMachine
-from graceful.reports import Outcome, Report, counted
+from graceful.reports import ExitCode, Outcome, Report, counted
 from graceful.resources import ReleaseOutcome, Resources
 from graceful.settings import Settings
 
@@ -39,9 +40,10 @@ class Server(Protocol):
     def leave(self) -> None:
         """The signal has come: each response from now on tells its client that the connection closes."""
 
-    async def break_off(self, scopes: Collection[Scope]) -> None:
+    async def break_off(self, scopes: Collection[Scope]) -> Collection[Scope]:
         """Abort the connections of those requests whose response has begun; the others are left to answer
-        503.
+        503. Returns further ones that had to be broken off: the app had ended, but its client did not read
+        on.
         """
 
 
@@ -121,7 +123,9 @@ class Lifecycle:
             logger.log(self._alarm, "the app's startup failed: %s", problem)
         elif not isinstance(problem, GracefulError):  # the user's code: its traceback is what helps
             logger.log(self._alarm, "startup failed", exc_info=problem)
-        if not isinstance(problem, StartupInterrupted):
+        if isinstance(problem, StartupInterrupted):
+            logger.log(self._level, "%s: startup is interrupted, nothing more is started", self.reason)
+        else:
             self._failure = _in_one_line(problem)
         await self._give_back()
 
@@ -140,7 +144,10 @@ class Lifecycle:
         at = self._clock() if at is None else at
         self.reason = reason
         self.budget = Budget.of(self._parts.settings, began=at, lame_duck=lame_duck)
-        self._server.leave()
+        try:
+            self._server.leave()
+        except Exception:  # it looks into uvicorn; the timeline begins whatever it finds there
+            logger.exception("responses could not be told of the shutdown; it begins all the same")
         self._parts.in_flight.leave(at)
         self._parts.on_begun(self.budget)
         self.begun.set()
@@ -180,7 +187,7 @@ class Lifecycle:
         if drained:
             await self._hurried(in_flight.empty(until), until)
         if not drained or len(in_flight):
-            self._cut_off = await in_flight.cut_off(self._server.break_off)
+            self._cut_off = await in_flight.cut_off(self._server.break_off, within=self._deadlines.way_out)
 
     async def _drain_server(self) -> None:
         try:
@@ -192,18 +199,31 @@ class Lifecycle:
     async def _give_back(self) -> None:
         self._enter(Phase.RELEASING)
         until = self._deadlines.release_ends
-        # Whoever cancels this (an app that cancels all tasks in its shutdown) skips one step at most.
-        try:
-            self._released = await self._end_app(until)
-        finally:
-            try:
-                self._released += await self._parts.resources.release(until, self._clock)
-            finally:
-                self._enter(Phase.STOPPED)
-                self._write_report()
-                self.finished.set()
+        self._released = await self._undisturbed("app lifespan", self._end_app(until))
+        self._released += await self._undisturbed(
+            "release", self._parts.resources.release(until, self._clock)
+        )
+        self._enter(Phase.STOPPED)
+        self._write_report()
+        self.finished.set()
 
     # Its parts.
+
+    async def _undisturbed(
+        self, name: str, step: Coroutine[Any, Any, tuple[ReleaseOutcome, ...]]
+    ) -> tuple[ReleaseOutcome, ...]:
+        """The outcomes of `step`, which is bounded, or one that says how it failed. Whoever cancels all
+        tasks, as some apps do in their shutdown, does not keep us from waiting for it.
+        """
+        working = asyncio.ensure_future(step)
+        while not working.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({working})
+        problem = asyncio.CancelledError() if working.cancelled() else working.exception()
+        if problem is None:
+            return working.result()
+        logger.error("%s failed", name, exc_info=problem)
+        return (ReleaseOutcome(name=name, seconds=0.0, outcome="failed", error=_in_one_line(problem)),)
 
     @property
     def _deadlines(self) -> Budget:
@@ -321,6 +341,10 @@ class Lifecycle:
             return Outcome.NOT_CLEAN
         return Outcome.CLEAN
 
+    def _exit_code(self, outcome: Outcome) -> ExitCode:
+        dies_of_it = self._parts.settings.exit_by_signal and self.reason == "SIGTERM"
+        return ExitCode.TERMINATED if dies_of_it and outcome is Outcome.CLEAN else outcome.exit_code
+
     def _had_lame_duck(self) -> bool:
         """Whether there was one of any length: only then can it have been too short."""
         served = Phase.LAME_DUCK in self.phases.entered
@@ -337,7 +361,7 @@ class Lifecycle:
         self.report = Report(
             reason=self.reason or "startup",
             outcome=outcome,
-            exit_code=outcome.exit_code if self._owned else None,
+            exit_code=self._exit_code(outcome) if self._owned else None,
             phases=self.phases.seconds(),
             signals=self.signals,
             ended=dict(in_flight.ended),

@@ -21,7 +21,7 @@ from graceful.budget import Budget
 from graceful.checks import Check, Checks
 from graceful.errors import RuntimeInUseError, SettingsError
 from graceful.events import Observer, Observers
-from graceful.inflight import InFlight, Job
+from graceful.inflight import InFlight, Job, escaped
 from graceful.lifecycle import App, Lifecycle, Parts, Server
 from graceful.metrics import PUBLISHER, Snapshot
 from graceful.phases import Phase
@@ -201,7 +201,7 @@ class Runtime:
         """Begin the same timeline as a signal would, from any thread. A request that comes before the run
         begins is honoured when it does.
         """
-        self._requested = self._requested or reason
+        self._requested = self._requested or escaped(reason)
         loop = self._loop
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has been closed: the run is over
@@ -321,11 +321,15 @@ class Runtime:
         """The run has stopped: signals are as they were found."""
         self.say_report()
         PUBLISHER.stop(process_ends=process_ends)
+        unseen: list[signals.Arrival] = []
         if self._watch is not None:
+            unseen = self._watch.noted[self._seen :]
             self._watch.unsubscribe(self._wake)
             self._watch.restore()
         self._watch = None
         self._loop = None
+        for arrival in unseen:  # it came when the run had ended: whoever has the signals now shall hear of it
+            signals.raise_again(arrival.signum)
         self._requested = None
         if self.entry is not None:
             self.entry.is_entry = False
@@ -475,7 +479,8 @@ class Runtime:
     def _no_lame_duck(self, signum: int) -> bool:
         """Ctrl-C at a terminal, and a reloader, are not a router that needs time."""
         at_terminal = signum in signals.INTERRUPT and self.settings.platform.name == "terminal"
-        return at_terminal or (self._adopted is not None and self._adopted.reloads)
+        adopted = self._adopted
+        return at_terminal or (adopted is not None and (adopted.reloads or adopted.has_closed))
 
     def _snapshot(self) -> Snapshot:
         lifecycle = self._lifecycle

@@ -96,6 +96,8 @@ class SignalWatch:
         thread only (ValueError).
         """
         global _installed  # noqa: PLW0603 - signals belong to the process, so does the word who has them
+        if hasattr(signal, "pthread_sigmask"):  # a mask is inherited: a parent that blocked them made us deaf
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signums)
         for signum in signums:
             if signum not in self._handlers:
                 handler = Handler(self._note, signal.getsignal(signum))
@@ -149,6 +151,8 @@ class SignalWatch:
             return None
         self._displaced[signum] = taker
         signal.signal(signum, handler)
+        if not callable(taker):
+            return "the default action" if taker == signal.SIG_DFL else "somebody who ignores it"
         module, name = getattr(taker, "__module__", None), getattr(taker, "__qualname__", repr(taker))
         return f"{module}.{name}" if module else name
 
@@ -219,6 +223,11 @@ def name_of(signum: int) -> str:
     from signal import Signals  # noqa: PLC0415 - see the imports above
 
     return Signals(signum).name
+
+
+def raise_again(signum: int) -> None:
+    """Deliver a signal that was noted and that nobody has acted on to the handler that is in place now."""
+    signal.raise_signal(signum)
 
 
 def die_of(signum: int) -> None:

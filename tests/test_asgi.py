@@ -167,6 +167,7 @@ def test_a_probe_is_answered_and_does_not_count(method: str) -> None:
                 (b"content-type", b"text/plain; charset=utf-8"),
                 (b"content-length", str(len(body)).encode()),
                 (b"cache-control", b"no-store"),
+                (b"connection", b"close"),
             ],
         },
         {"type": "http.response.body", "body": b"" if method == "HEAD" else body},
@@ -303,10 +304,11 @@ async def cut_off(app: ASGIApp, scope: Scope) -> tuple[Server, CutOff, bool]:
     request = asyncio.ensure_future(entry(scope, server.receive, server.send))
     await asyncio.sleep(0)
 
-    async def nothing(scopes: Collection[Scope]) -> None:
+    async def nothing(scopes: Collection[Scope]) -> Collection[Scope]:
         """This server has no connections."""
+        return ()
 
-    (cut,) = await host.in_flight.cut_off(nothing)
+    (cut,) = await host.in_flight.cut_off(nothing, within=0.5)
     await asyncio.wait({request})
     assert len(host.in_flight) == 0
     return server, cut, request.cancelled()

@@ -247,7 +247,7 @@ def test_options_overrule_the_code(graceful: Callable[..., Outcome], launched: d
         ({"host": "127.0.0.1"}, "unknown", []),
         ({"host": "0.0.0.0"}, "kubernetes", []),  # noqa: S104
         ({"host": "127.0.0.1", "uds": "/run/app.sock"}, "container", []),
-        ({"host": "127.0.0.1", "fd": 3}, "container", []),
+        ({"host": "127.0.0.1", "fd": 0}, "container", []),
         (
             {"host": "localhost"},
             "kubernetes",
@@ -329,7 +329,13 @@ def test_wrong_settings_are_one_line_and_code_2(
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("shop:app", "--nonsense"), ("shop:app", "--port", "http"), ("shop:app", "--workers", "2")],
+    [
+        (),
+        ("shop:app", "--nonsense"),
+        ("shop:app", "--port", "http"),
+        ("shop:app", "--port", "70000"),
+        ("shop:app", "--workers", "2"),
+    ],
 )
 def test_wrong_usage_is_code_2(graceful: Callable[..., Outcome], arguments: tuple[str, ...]) -> None:
     code, out, err = graceful("run", *arguments)

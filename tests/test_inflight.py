@@ -68,8 +68,8 @@ async def stubborn(release: asyncio.Event) -> None:
             continue
 
 
-async def nothing(_scopes: Collection[Any]) -> None:
-    pass
+async def nothing(_scopes: Collection[Any]) -> Collection[Any]:
+    return ()
 
 
 @pytest.mark.parametrize(
@@ -306,8 +306,9 @@ def cut(
 def test_cut_off_cancels_names_and_ages() -> None:
     aborted: list[list[str]] = []
 
-    async def break_off(scopes: Collection[Any]) -> None:
+    async def break_off(scopes: Collection[Any]) -> Collection[Any]:
         aborted.append([scope["path"] for scope in scopes])
+        return ()
 
     async def scene(loop: JumpingLoop, in_flight: InFlight, work: Work) -> tuple[CutOff, ...]:
         work.enter(http("/slow"), for_ever())
@@ -316,7 +317,7 @@ def test_cut_off_cancels_names_and_ages() -> None:
         work.enter(http("/events", headers=SSE), for_ever())
         in_flight.create_task(for_ever(), name="mail\nforged")
         await asyncio.sleep(1)
-        return await in_flight.cut_off(break_off)
+        return await in_flight.cut_off(break_off, within=0.5)
 
     entries, in_flight, log = cut(scene)
     assert [(str(entry.kind), entry.name, entry.seconds, entry.ended) for entry in entries] == [
@@ -347,12 +348,12 @@ def test_connections_are_aborted_before_anybody_is_cancelled() -> None:
         work.enter(http(), app())
         await asyncio.sleep(0)
 
-        async def break_off(_scopes: Collection[Any]) -> None:
+        async def break_off(_scopes: Collection[Any]) -> Collection[Any]:
             order.append("aborted")
             loop.call_soon(order.append, "connection lost")
-            await asyncio.sleep(0)
+            return ()
 
-        return await in_flight.cut_off(break_off)
+        return await in_flight.cut_off(break_off, within=0.5)
 
     cut(scene)
     assert order == ["aborted", "connection lost", "cancelled"]
@@ -366,7 +367,7 @@ def test_what_swallows_its_cancellation_is_left_behind() -> None:
         work.enter(http("/slow"), for_ever())
         in_flight.create_task(stubborn(release), name="stubborn task")
         await asyncio.sleep(1)
-        entries = await in_flight.cut_off(nothing)
+        entries = await in_flight.cut_off(nothing, within=0.5)
         assert loop.time() == 1.5, "half a second is given"
         assert len(in_flight) == 2
         release.set()
@@ -386,7 +387,7 @@ def test_a_job_without_a_task_is_named_and_left() -> None:
         job = Job(in_flight, "by hand")
         loop.call_later(1, job.__enter__)
         await asyncio.sleep(5)
-        entries = await in_flight.cut_off(nothing)
+        entries = await in_flight.cut_off(nothing, within=0.5)
         job.__exit__()
         return entries
 
@@ -413,7 +414,7 @@ def test_where_a_job_on_a_thread_stands() -> None:
         thread = threading.Thread(target=crunch)
         thread.start()
         begun.wait(30)
-        entries = await in_flight.cut_off(nothing)
+        entries = await in_flight.cut_off(nothing, within=0.5)
         finish.set()
         thread.join()
         return entries
@@ -425,7 +426,7 @@ def test_where_a_job_on_a_thread_stands() -> None:
 def test_who_cuts_off_is_not_cut_off_itself() -> None:
     async def scene(loop: JumpingLoop, in_flight: InFlight, work: Work) -> tuple[CutOff, ...]:
         async with Job(in_flight, "the shutdown itself"):
-            return await in_flight.cut_off(nothing)
+            return await in_flight.cut_off(nothing, within=0.5)
 
     (entry,), _, _ = cut(scene)
     assert (entry.name, entry.ended) == ("the shutdown itself", False)
@@ -433,7 +434,7 @@ def test_who_cuts_off_is_not_cut_off_itself() -> None:
 
 def test_nothing_to_cut_off() -> None:
     async def scene(loop: JumpingLoop, in_flight: InFlight, work: Work) -> tuple[CutOff, ...]:
-        entries = await in_flight.cut_off(nothing)
+        entries = await in_flight.cut_off(nothing, within=0.5)
         assert loop.time() == 0.0
         return entries
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from graceful._types import Scope
+from graceful.calls import text_of
 from graceful.errors import PhaseError, StartupInterrupted
 from graceful.events import Observers, PhaseChange
 from graceful.inflight import InFlight, Job
@@ -99,6 +100,7 @@ class FakeServer:
         self.scene = scene
         self.lingers = 0.0
         self.problem: Exception | None = None
+        self.leave_problem: Exception | None = None
 
     async def drain(self) -> None:
         self.scene.note("listener closed")
@@ -112,9 +114,12 @@ class FakeServer:
 
     def leave(self) -> None:
         """Has no connections."""
+        if self.leave_problem is not None:
+            raise self.leave_problem
 
-    async def break_off(self, scopes: Collection[Scope]) -> None:
+    async def break_off(self, scopes: Collection[Scope]) -> Collection[Scope]:
         self.scene.note(f"break off {len(scopes)}")
+        return ()
 
 
 class Scene:
@@ -284,14 +289,14 @@ def test_out_of_time_is_cut_off() -> None:
         (2, "short ended"),
         (5, "draining"),
         (5, "listener closed"),
-        (23, "break off 0"),
-        (23, "endless cancelled"),
-        *released_at(23, 27.5),
+        (22, "break off 0"),
+        (22, "endless cancelled"),
+        *released_at(22, 27.5),
     ]
     report = scene.lifecycle.report
     assert report is not None
     assert (report.outcome, report.exit_code) == (Outcome.NOT_CLEAN, ExitCode.CUT_OFF)
-    assert [(entry.name, entry.seconds, entry.ended) for entry in report.cut_off] == [("endless", 23, True)]
+    assert [(entry.name, entry.seconds, entry.ended) for entry in report.cut_off] == [("endless", 22, True)]
     assert {kind: count for kind, count in report.ended.items() if count} == {"job": 1}
 
 
@@ -303,18 +308,18 @@ def test_a_server_that_does_not_drain_is_cut_off_too() -> None:
         await scene.end()
 
     scene = play(story)
-    assert (23, "break off 0") in scene.log
-    assert (23, "drain cancelled") in scene.log
-    assert scene.log[-6:] == released_at(23, 27.5)
+    assert (22, "break off 0") in scene.log
+    assert (22, "drain cancelled") in scene.log
+    assert scene.log[-6:] == released_at(22, 27.5)
 
 
 @pytest.mark.parametrize(
     ("arguments", "cut_off_at"),
     [
         ({"drain_timeout": 4}, 9.0),
-        ({"lame_duck": 1}, 23.0),
-        ({"release_timeout": 8}, 20.0),
-        ({"pre_stop": 6}, 17.0),
+        ({"lame_duck": 1}, 22.0),
+        ({"release_timeout": 8}, 19.0),
+        ({"pre_stop": 6}, 16.0),
     ],
 )
 def test_the_settings_are_the_timeline(arguments: dict[str, Any], cut_off_at: float) -> None:
@@ -337,7 +342,7 @@ def test_a_signal_counts_from_its_coming_not_from_its_being_read() -> None:
         await scene.end()
 
     scene = play(story)
-    assert [when for when, what in scene.log if what in {"lame_duck", "draining", "releasing"}] == [4, 6, 24]
+    assert [when for when, what in scene.log if what in {"lame_duck", "draining", "releasing"}] == [4, 6, 23]
     assert scene.in_flight.left_at == 1.0
 
 
@@ -623,7 +628,7 @@ def test_a_startup_that_swallows_its_cancellation_has_no_more_time_than_the_drai
 
     log = play(story).log
     assert log[2] == (4, "swallowed")
-    assert log[3:9] == released_at(27, 31.5)
+    assert log[3:9] == released_at(26, 31.5)
 
 
 def test_begun_between_startup_and_serving() -> None:
@@ -694,8 +699,8 @@ def test_an_app_whose_lifespan_hangs_has_its_share() -> None:
 
     scene = play(story)
     assert [(when, what) for when, what in scene.log if when > 5] == [
-        (12.5, "release may last until 27.5"),
         (12.5, "app shutdown cancelled"),
+        (12.5, "release may last until 27.5"),
         (12.5, "released queue"),
         (12.5, "released database"),
         (12.5, "stopped"),
@@ -726,8 +731,23 @@ def test_an_app_whose_lifespan_fails_at_the_end(problem: BaseException) -> None:
         ("queue", "released"),
         ("database", "released"),
     ]
-    assert report.resources[0].error == repr(problem)
+    assert report.resources[0].error == text_of(problem)
     assert report.exit_code == ExitCode.CUT_OFF
+
+
+def test_an_app_that_cancels_all_tasks_in_its_shutdown_skips_no_release() -> None:
+    async def story(scene: Scene) -> None:
+        scene.app.ends = 1
+        await scene.serve()
+        scene.lifecycle.begin("SIGTERM", lame_duck=False)
+        await asyncio.sleep(0.5)
+        assert scene.lifecycle._ending is not None
+        scene.lifecycle._ending.cancel()
+        await scene.end()
+
+    scene = play(story)
+    told = [what for _, what in scene.log if what.startswith("released") or what == "stopped"]
+    assert told == ["released queue", "released database", "stopped"]
 
 
 def test_a_resource_that_fails_is_in_the_exit_code() -> None:
@@ -740,6 +760,19 @@ def test_a_resource_that_fails_is_in_the_exit_code() -> None:
     report = play(story).lifecycle.report
     assert report is not None
     assert (report.outcome, report.exit_code) == (Outcome.NOT_CLEAN, ExitCode.CUT_OFF)
+
+
+def test_a_server_that_cannot_tell_its_clients_is_shut_down_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story(scene: Scene) -> None:
+        scene.server.leave_problem = AttributeError("cycle")
+        await scene.serve()
+        scene.lifecycle.begin("SIGTERM", lame_duck=False)
+        await scene.end()
+
+    assert (0, "stopped") in play(story).log
+    assert "responses could not be told of the shutdown; it begins all the same" in caplog.messages
 
 
 def test_a_server_whose_drain_fails_releases_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
@@ -838,7 +871,7 @@ def test_what_is_said_on_the_way(audible: bool, level: int, caplog: pytest.LogCa
     assert scene.lifecycle.report is not None
     assert messages(caplog, level) == [
         "SIGTERM: lame duck for 5.0 s: still serving, not ready",
-        "Draining: 1 in flight, at most 18.0 s",
+        "Draining: 1 in flight, at most 17.0 s",
         "Releasing: 2 resources, at most 20.5 s",
         scene.lifecycle.report.as_text(),
     ]

@@ -53,8 +53,9 @@ class FakeServer:
     def leave(self) -> None:
         """Nobody is connected."""
 
-    async def break_off(self, scopes: Collection[Scope]) -> None:
+    async def break_off(self, scopes: Collection[Scope]) -> Collection[Scope]:
         """Nobody is connected."""
+        return ()
 
 
 @pytest.fixture(autouse=True)
@@ -485,6 +486,25 @@ def test_serving_twice_at_once_leaves_the_first_alone(runtime: Runtime) -> None:
     report, name = asyncio.run(main())
     assert (report.reason, name) == ("SIGTERM", "Handler")
     assert {signum: signal.getsignal(signum) for signum in before} == before
+
+
+@pytest.mark.parametrize("sniffed", ["asyncio", "trio"])
+def test_a_run_that_does_not_begin_leaves_no_handler(sniffed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = Runtime(grace_period=-1 if sniffed == "asyncio" else 30)
+    monkeypatch.setitem(sys.modules, "sniffio", SimpleNamespace(current_async_library=lambda: sniffed))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises((SettingsError, RuntimeInUseError)):
+        asyncio.run(runtime.serve(Starlette(), port=0, log_config=None))
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("reload", True), ("workers", 2), ("timeout_graceful_shutdown", 1), ("prot", 8000)],
+)
+def test_an_option_that_cannot_be_honoured_is_refused(runtime: Runtime, option: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=f"^{option}: found {value}; "):
+        asyncio.run(runtime.serve(Starlette(), **{option: value}))
 
 
 def test_trio_is_one_clear_error(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

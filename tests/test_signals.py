@@ -235,6 +235,18 @@ def test_nothing_is_lost_however_a_signal_falls(watch: SignalWatch) -> None:
     assert tried >= 2
 
 
+def test_other_signals_are_noted_while_the_displaced_handler_runs(watch: SignalWatch) -> None:
+    def taker(signum: int, frame: FrameType | None) -> None:
+        signal.raise_signal(INT)
+        signal.raise_signal(TERM)  # as one that chains to ours does
+
+    watch.install(TERM, INT)
+    signal.signal(TERM, taker)
+    assert watch.put_back(TERM) is not None
+    watch.call_displaced(TERM)
+    assert [arrival.signum for arrival in watch.noted] == [INT]
+
+
 def test_a_burst_is_noted_whole(watch: SignalWatch) -> None:
     watch.install(TERM)
     for _ in range(200):

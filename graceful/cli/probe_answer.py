@@ -171,10 +171,14 @@ class Answer:
         return reader.exactly(min(int(length), BODY_LIMIT))
 
     def summary(self, body: bytes) -> str:
-        """`503 lame duck`: the status and the first line of a plain text, else the reason phrase."""
+        """`503 lame duck`: the status and the telling line of a plain text, else the reason phrase."""
         is_plain = self.headers.get("content-type", "text/plain").lower().startswith("text/plain")
         lines = body.decode("utf-8", "replace").strip().splitlines() if is_plain else []
-        return printable(f"{self.status} {lines[0].strip() if lines else self.reason}".strip())
+        failed = [
+            line for line in lines if line.startswith("[-]")
+        ]  # a verbose answer names what failed anywhere
+        first = (failed or lines or [self.reason])[0]
+        return printable(f"{self.status} {first.strip()}".strip())
 
 
 def _read_chunks(reader: Reader) -> bytes:

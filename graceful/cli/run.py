@@ -94,22 +94,30 @@ def _run(app: str, **given: Any) -> NoReturn:
     launch.run(choose, app, options, exit="fast", allowed=_allowed_while_importing(ours))
 
 
-def _allowed_while_importing(ours: dict[str, Any]) -> float | None:
-    """What is known before the app's own runtime is; None where only that could make the values fit."""
+def _allowed_while_importing(ours: dict[str, Any]) -> float:
+    """The watchdog's time while nothing is known of the app's own runtime."""
     try:
         return Budget.of(settings.resolve({}, options=ours), began=0.0).watchdog_acts
-    except SettingsError:
-        return None
+    except SettingsError:  # only that could make the values fit
+        return Budget.of(settings.resolve({}, environ={}), began=0.0).watchdog_acts
 
 
 def _uvicorn_options(given: dict[str, Any]) -> dict[str, Any]:
     """As uvicorn's own command hands them to its configuration."""
     options = dict(given)
-    options["headers"] = [tuple(header.split(":", 1)) for header in options.get("headers") or ()]
+    options["headers"] = [_header(text) for text in options.get("headers") or ()]
     options["log_config"] = LOGGING_CONFIG if options.get("log_config") is None else options["log_config"]
     if options.get("port") is None:
         options["port"] = _port_of_the_platform()
     return options
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        option = "--header"
+        raise SettingsError(option, text, "expected NAME:VALUE")
+    return name, value
 
 
 def _port_of_the_platform() -> int:
@@ -150,6 +158,7 @@ def main(arguments: list[str]) -> NoReturn:
     try:
         command.main(arguments, prog_name="graceful run")
     except SettingsError as problem:
-        sys.stderr.write(f"graceful: {problem}\n")
+        if sys.stderr is not None:
+            sys.stderr.write(f"graceful: {problem}\n")
         sys.exit(2)
     raise SystemExit  # not reached: click exits

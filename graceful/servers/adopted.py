@@ -62,6 +62,11 @@ class AdoptedServer:
         self.watch.install(_SIGTERM)
         return self.watch
 
+    @property
+    def has_closed(self) -> bool:
+        """Whether the server has been told to leave by something else: nobody is served any more."""
+        return self._server is not None and bool(self._server.should_exit)
+
     async def drain(self) -> None:
         """The server's own handler has run (libraries hang on it), and the server has sent
         `lifespan.shutdown`, if it ever does.
@@ -84,7 +89,8 @@ class AdoptedServer:
     def leave(self) -> None:
         """Nothing here: all requests go through the wrapper."""
 
-    async def break_off(self, scopes: Collection[Scope]) -> None:
+    async def break_off(self, scopes: Collection[Scope]) -> Collection[Scope]:  # noqa: ARG002 - see Server
         """Nothing here: a foreign server closes the connection of a response that was not completed by
         itself.
         """
+        return []

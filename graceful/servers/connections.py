@@ -8,6 +8,7 @@ import asyncio
 import logging
 import select
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -15,6 +16,7 @@ from typing import Any, Final
 logger = logging.getLogger("graceful")
 
 _ROUNDS: Final = 5
+_NO_LINGER: Final = struct.pack("ii", 1, 0)  # close() then sends a reset
 
 
 class Connections(set[Any]):
@@ -110,12 +112,31 @@ def _readable(fd: int) -> bool:
 
 
 def _send_end(sock: Any) -> None:
-    own = socket.socket(
-        sock.family, sock.type, sock.proto, fileno=sock.fileno()
-    )  # the transport's may not do this
+    own = _borrowed(sock)
     try:
         own.shutdown(socket.SHUT_WR)
     except OSError:
         logger.debug("a connection had ended before it could be closed")
     finally:
         own.detach()
+
+
+def reset(connection: Any) -> None:
+    """Abort a connection so that its client sees an error even where the end of the stream would mean the end
+    of the response.
+    """
+    sock = connection.transport.get_extra_info("socket")
+    if sock is not None and sock.fileno() >= 0:
+        own = _borrowed(sock)
+        try:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        except OSError as problem:
+            logger.debug("a connection could not be made to end with a reset: %s", problem)
+        finally:
+            own.detach()
+    connection.transport.abort()
+
+
+def _borrowed(sock: Any) -> socket.socket:
+    """The socket of a transport, whose own may not be used for this. To be detached, not closed."""
+    return socket.socket(sock.family, sock.type, sock.proto, fileno=sock.fileno())

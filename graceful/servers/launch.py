@@ -17,7 +17,7 @@ from graceful import signals
 from graceful._types import ASGIApp
 from graceful.asgi import AppLifespan, GracefulMiddleware
 from graceful.ending import Ending, Exit, LoopFactory
-from graceful.errors import GracefulError, ListenError, SettingsError, StartupInterrupted
+from graceful.errors import GracefulError, ListenError, RuntimeInUseError, SettingsError, StartupInterrupted
 from graceful.metrics import PUBLISHER
 from graceful.reports import ExitCode, Report
 from graceful.servers.owned import OwnedServer
@@ -30,6 +30,7 @@ logger = logging.getLogger("graceful")
 
 _UVICORNS: Final = "wrap the app and use uvicorn's own command for it"
 # Options of uvicorn's that we cannot honour: what is as good as leaving them out, and the way out.
+_HIGHEST_PORT: Final = 65535
 _NOT_OURS: Final = {
     "workers": (1, f"the owned server is one process; {_UVICORNS}"),
     "reload": (False, f"the owned server has no reloader; {_UVICORNS}"),
@@ -56,6 +57,10 @@ def configure(app: ASGIApp | str, options: Mapping[str, Any]) -> uvicorn.Config:
     not know or we cannot honour.
     """
     known = inspect.signature(uvicorn.Config).parameters
+    port = options.get("port", 0)
+    if not 0 <= port <= _HIGHEST_PORT:
+        name = "port"
+        raise SettingsError(name, port, f"expected a number from 0 to {_HIGHEST_PORT}")
     for name, value in options.items():
         if name not in known:
             raise SettingsError(name, value, "uvicorn has no such option")
@@ -82,6 +87,17 @@ def _load(config: uvicorn.Config) -> None:
         found = f"cannot use the TLS certificate {config.ssl_certfile}: {problem}"
         message = f"{found}; check --ssl-certfile, --ssl-keyfile and the password"
         raise ListenError(message) from problem
+    _require_callable(config)
+
+
+def _require_callable(config: uvicorn.Config) -> None:
+    """Uvicorn would serve anything, and answer each request with a TypeError."""
+    app: Any = config.loaded_app
+    while type(app).__module__.startswith("uvicorn.middleware") and hasattr(app, "app"):
+        app = app.app
+    if not callable(app):
+        message = f"{config.app} is no ASGI app: found {app!r:.80}, which cannot be called"
+        raise GracefulError(message)
 
 
 def runtime_within(app: Any) -> Runtime | None:
@@ -154,8 +170,42 @@ def run(
 
     `allowed` is the watchdog's time while the app is imported, when its runtime is not yet known.
     """
+    if not signals.in_main_thread():
+        message = (
+            "run() takes the signals and ends the process: only in the main thread; elsewhere await serve()"
+        )
+        raise RuntimeInUseError(message)
     ending = Ending()
-    code, exit_by_signal = ExitCode.FAILED, False
+    runtimes: list[Runtime] = []
+
+    def remembered(loaded: Any) -> Runtime:
+        runtimes.append(choose(loaded))
+        return runtimes[0]
+
+    code = _code_of(ending, remembered, app, options, allowed)
+    if exit == "fast":
+        ending.join_threads()
+    by_signal = False
+    for runtime in runtimes:
+        runtime.say_report(ending.left_behind)
+        by_signal = runtime.report is not None and runtime.report.exit_code is ExitCode.TERMINATED
+    try:
+        PUBLISHER.stop(process_ends=True)
+    except Exception:
+        logger.exception("the last metrics could not be written")
+    ending.end_process(code, exit=exit, exit_by_signal=by_signal)
+
+
+def _code_of(
+    ending: Ending,
+    choose: Callable[[Any], Runtime],
+    app: ASGIApp | str,
+    options: Mapping[str, Any],
+    allowed: float | None,
+) -> int:
+    """Load the app and serve it until the run has stopped; the code to exit with. What went wrong has been
+    said.
+    """
     runtime: Runtime | None = None
     try:
         watch = signals.claim(ending)
@@ -166,13 +216,14 @@ def run(
         config = configure(app, options)
         _load(config)
         runtime = choose(config.loaded_app)
-        exit_by_signal = runtime.settings.exit_by_signal
-        code = ending.run(_serve_until(ending, runtime, config, watch, watchdog), _loop_factory(config))
+        ending.on_exit = runtime.request_shutdown
+        loop_factory = _loop_factory(config)
+        return ending.run(_serve_until(ending, runtime, config, watch, watchdog), loop_factory)
     except SettingsError as problem:
         _say(problem)
-        code = ExitCode.USAGE
+        return ExitCode.USAGE
     except SystemExit as problem:  # uvicorn could not load the app, and has said why; or the app exits itself
-        code = ExitCode.FAILED if problem.code else ExitCode.OK
+        return ExitCode.FAILED if problem.code else ExitCode.OK
     except Exception as problem:
         if runtime is not None and runtime.report is not None:
             pass  # the run has said so, in the log and in its report
@@ -180,12 +231,7 @@ def run(
             _say(problem)
         else:
             logger.exception("the service could not start")
-    if exit == "fast":
-        ending.join_threads()
-    if runtime is not None:
-        runtime.say_report(ending.left_behind)
-    PUBLISHER.stop(process_ends=True)
-    ending.end_process(code, exit=exit, exit_by_signal=exit_by_signal)
+        return ExitCode.FAILED
 
 
 async def _serve_until(
@@ -213,4 +259,5 @@ def _loop_factory(config: uvicorn.Config) -> LoopFactory | None:
 
 def _say(problem: Exception) -> None:
     """One line for people, wherever logging goes."""
-    sys.stderr.write(f"graceful: {problem}\n")
+    if sys.stderr is not None:  # closed when the process was started
+        sys.stderr.write(f"graceful: {problem}\n")

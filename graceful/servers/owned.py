@@ -27,7 +27,7 @@ from graceful.asgi import CLOSE, UNAVAILABLE, GracefulMiddleware, respond
 from graceful.errors import ListenError
 from graceful.inflight import InFlight, TakenOver
 from graceful.lifecycle import Lifecycle
-from graceful.servers.connections import Connections, tell, tell_all
+from graceful.servers.connections import Connections, reset, tell, tell_all
 
 logger = logging.getLogger("graceful")
 
@@ -40,6 +40,10 @@ _LINGER_SECONDS: Final = 1.0
 _HANDSHAKE_SECONDS: Final = 5.0
 _TICK_SECONDS: Final = 1.0
 _TICKS_OF_UVICORN: Final = 10  # it ticks ten times as often, and renews the Date header at every tenth tick
+
+
+# What a host, a port or a path that cannot be raises. uvicorn logs an OSError itself, and exits.
+_NOT_BOUND: Final = (OSError, SystemExit, ValueError, OverflowError, IndexError)
 
 
 class _Lifespan:
@@ -158,11 +162,14 @@ class OwnedServer(uvicorn.Server):
         try:
             self._check_uds()
             await super().startup(sockets)
-        except (OSError, SystemExit) as problem:  # uvicorn logs why it cannot bind, and exits
+            self._remember_uds()
+        except _NOT_BOUND as problem:
             listen = ListenError(_cannot_listen(self.config, problem))
             await self.lifecycle.fail(listen)
             raise listen from problem
-        self._remember_uds()
+        except BaseException as problem:
+            await self.lifecycle.fail(problem)
+            raise
         self.lifecycle.serve()
         self._loop = asyncio.get_running_loop()
         if self._should_exit:
@@ -191,7 +198,11 @@ class OwnedServer(uvicorn.Server):
                         await self.lifecycle.finished.wait()
         except asyncio.CancelledError:
             self.lifecycle.begin("cancelled", lame_duck=False)
-            await self.lifecycle.finished.wait()
+            while (
+                not self.lifecycle.finished.is_set()
+            ):  # bounded by the budget; some scopes cancel again and again
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self.lifecycle.finished.wait()
             raise
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's
@@ -200,6 +211,8 @@ class OwnedServer(uvicorn.Server):
         for connection in list(self.connections):
             connection.transport.abort()
         self._remove_uds()
+        self._in_flight.elsewhere = tuple
+        logging.getLogger("uvicorn.error").removeFilter(_is_no_cancellation)
 
     # What the lifecycle calls.
 
@@ -218,7 +231,9 @@ class OwnedServer(uvicorn.Server):
         """The requests that `front` has let through: uvicorn's tasks that have begun and are not in our
         registry.
         """
-        registered = {id(scope) for scope, _, _ in self._in_flight.requests.values()}
+        # In one step: another thread may ask, a scrape's or the watchdog's.
+        requests = list(self._in_flight.requests.values())
+        registered = {id(scope) for scope, _, _ in requests}
         found = []
         for task in list(self.server_state.tasks):
             scope = getattr(_running(task), "scope", None)
@@ -253,21 +268,26 @@ class OwnedServer(uvicorn.Server):
             except TimeoutError:
                 self._close_lingering()
 
-    async def break_off(self, scopes: Collection[Scope]) -> None:
-        """Of those requests whose response has begun the connection is aborted, and of those that only the
-        client holds up; the others get 503.
+    async def break_off(self, scopes: Collection[Scope]) -> Collection[Scope]:
+        """Of those requests whose response has begun the connection is reset, the others get 503. So is that
+        of requests that have ended, but whose client has not taken all of the response: these are returned.
         """
+        held_up = []
         logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
         cut = {id(scope) for scope in scopes}
         for connection in list(self.connections):
             cycle = getattr(connection, "cycle", None)
             if cycle is None:
                 continue
-            if id(cycle.scope) not in cut or cycle.response_started:
-                connection.transport.abort()
+            if id(cycle.scope) not in cut:
+                if connection.transport.get_write_buffer_size():
+                    held_up.append(cycle.scope)
+                    reset(connection)
+            elif cycle.response_started:
+                reset(connection)
             elif cycle in self._let_through:  # the others get it from the wrapper
                 await respond(UNAVAILABLE, cycle.scope, cycle.send)
-        await asyncio.sleep(0)  # a turn for connection_lost: uvicorn then knows that nobody listens
+        return held_up
 
     # The drain's parts.
 
