@@ -97,11 +97,12 @@ class GracefulMiddleware:
             return
         begun = False
 
-        # A plain function that returns the server's own awaitable: a coroutine less for each message.
+        # A plain function that returns the server's own awaitable: a coroutine less for each message. It may
+        # not name itself: such a circle would be the garbage collector's work, for each request.
         def tell(message: Message) -> Awaitable[None]:
             nonlocal begun
             if in_flight.left_at is not None:
-                if begun and tell in in_flight.cutting:  # not to be ended as if it were whole
+                if begun and id(scope) in in_flight.cutting:  # not to be ended as if it were whole
                     raise asyncio.CancelledError
                 message = closing(scope, message)
             begun = True
@@ -114,7 +115,7 @@ class GracefulMiddleware:
         try:
             await work
         except asyncio.CancelledError:
-            if tell not in in_flight.cutting:
+            if id(scope) not in in_flight.cutting:
                 raise
             await self._farewell(scope, send, begun=begun)
         finally:

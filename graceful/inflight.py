@@ -150,7 +150,7 @@ class InFlight:
         self.arrivals = 0
         self.last_arrival: float | None = None
         self.ended: Counter[Kind] = Counter()
-        self.cutting: set[object] = set()
+        self.cutting: set[int] = set()  # the requests that are being cut off, by the id of their scope
 
     def leave(self, at: float) -> None:
         """The signal came at `at`: from now on arrivals and ends are counted, and responses say that the
@@ -271,7 +271,7 @@ class InFlight:
         requests, jobs = dict(self.requests), self._jobs_now()
         standing = self.standing()
         driving = tasks_driving({id(awaitable) for _, _, awaitable in requests.values()})
-        self.cutting.update(requests)
+        self.cutting.update(id(scope) for scope, _, _ in requests.values())
         until = self.clock() + within
         held_up: Collection[Scope] = ()
         with contextlib.suppress(TimeoutError):  # a client may keep it from sending

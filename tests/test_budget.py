@@ -110,5 +110,5 @@ def test_the_order_holds_in_the_last_digit_of_a_float(
 
 def test_the_release_is_kept_whatever_the_drain_does() -> None:
     budget = Budget.of(kubernetes(grace_period=5, lame_duck=0), began=0.0)
-    kept = budget.release_ends - budget.drain_latest - budget.way_out  # in which what was cut off may still end
+    kept = budget.release_ends - budget.drain_latest - budget.way_out
     assert kept == pytest.approx(5 / 6)
