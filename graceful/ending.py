@@ -103,16 +103,16 @@ class Ending:
         if exit == "full":
             if self._loop is not None:
                 self._loop.close()
-            raise SystemExit(int(self._code(code)))
-        code = self._code(code)
+            raise SystemExit(int(self.code_after(code)))
+        code = self.code_after(code)
         self._bounded("an atexit callback", _run_atexit, code)
-        code = self._code(code)
+        code = self.code_after(code)
         self._bounded("flushing the standard streams", _flush, code)
         if code == ExitCode.OK and exit_by_signal:
             signals.die_of(signals.TERMINATE[0])
         os._exit(code)
 
-    def _code(self, code: int) -> int:
+    def code_after(self, code: int) -> int:
         """That of the run; else, if that is 0, what the app asked for with SystemExit, or 75 where something
         was left.
         """
@@ -148,7 +148,7 @@ class Ending:
             speaker = threading.Thread(target=last_words, daemon=True)
             speaker.start()
             speaker.join(timeout=_LEAST_SECONDS)
-            os._exit(self._code(code))
+            os._exit(self.code_after(code))
 
         timer = threading.Timer(self._remaining(), give_up)
         timer.daemon = True

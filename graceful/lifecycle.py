@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from graceful._types import Scope
@@ -88,7 +88,6 @@ class Lifecycle:
         self.reason: str | None = None
         self.budget: Budget | None = None
         self.signals = 0
-        self.interrupts = 0
         self.begun = asyncio.Event()
         self.finished = asyncio.Event()
         self.report: Report | None = None
@@ -373,7 +372,7 @@ class Lifecycle:
             failure=self._failure,
         )
 
-    def say_report(self, left_behind: Sequence[str] = ()) -> None:
+    def say_report(self, left_behind: Sequence[str] = (), *, exit_code: int | None = None) -> None:
         """Log the report, once, when nothing more will be known: `left_behind` is what the end of the process
         did not wait for.
         """
@@ -382,6 +381,8 @@ class Lifecycle:
         self._said = True
         if left_behind:
             self.report = self.report.with_left_behind(left_behind)
+        if exit_code is not None and self.report.exit_code == ExitCode.OK:
+            self.report = replace(self.report, exit_code=exit_code)
         report_logger.log(self._severity(self.report), self.report.as_text(), extra={"report": self.report})
 
 

@@ -67,7 +67,7 @@ class Report:
 
     reason: str
     outcome: Outcome
-    exit_code: ExitCode | None
+    exit_code: int | None
     phases: Mapping[Phase, float]
     signals: int = 0
     ended: Mapping[Kind, int] = field(default_factory=dict)

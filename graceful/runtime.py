@@ -11,7 +11,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypedDict, TypeVar, Unpack, overload
 
 from graceful import settings as _settings
 from graceful import signals
@@ -28,17 +28,17 @@ from graceful.phases import Phase
 from graceful.probes import Probes
 from graceful.reports import Report, counted, named
 from graceful.resources import ReleaseCallback, ResourceDeclarer, Resources
+from graceful.servers import logs
 from graceful.servers.adopted import AdoptedServer
 from graceful.settings import Settings
 from graceful.stacks import thread_stands_at
+from graceful.steering import Steering
 from graceful.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from graceful.ending import Exit
 
 logger = logging.getLogger("graceful")
-
-_INTERRUPTS_TO_HURRY: Final = 2
 
 C = TypeVar("C", bound=Check)
 
@@ -85,11 +85,8 @@ class Runtime:
         self._observers = Observers()
         self._holds: list[str] = []
         self._lifecycle: Lifecycle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._steering: Steering | None = None
         self._adopted: AdoptedServer | None = None
-        self._watch: signals.SignalWatch | None = None
-        self._watchdog: Watchdog | None = None
-        self._seen = 0
         self._requested: str | None = None
         self.in_flight = InFlight()
         self.entry: GracefulMiddleware | None = None
@@ -202,10 +199,9 @@ class Runtime:
         begins is honoured when it does.
         """
         self._requested = self._requested or escaped(reason)
-        loop = self._loop
-        if loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has been closed: the run is over
-                loop.call_soon_threadsafe(self._look)
+        steering = self._steering
+        if steering is not None:
+            steering.request(self._requested)
 
     async def shutdown_requested(self) -> None:
         """Return when the shutdown has begun: a signal has come, or `request_shutdown` was called."""
@@ -263,8 +259,6 @@ class Runtime:
         settings = self.settings
         self.in_flight.reset()
         self.stopping.clear()
-        self._seen = 0
-        self._loop = asyncio.get_running_loop()
         parts = Parts(
             settings=settings,
             resources=self._resources,
@@ -273,13 +267,16 @@ class Runtime:
             on_begun=self._begun,
         )
         self._lifecycle = Lifecycle(parts, app, server, owned=owned, audible=audible)
+        self._steering = Steering(self._lifecycle, needs_no_lame_duck=self._needs_no_lame_duck, owned=owned)
         for line in settings.warnings:
             logger.log(logging.WARNING if audible else logging.DEBUG, line)
         logger.log(logging.INFO if audible else logging.DEBUG, settings.describe())
         PUBLISHER.serve(self._snapshot)
-        PUBLISHER.keep_publishing(self._loop)
+        PUBLISHER.keep_publishing(asyncio.get_running_loop())
         _made_current(self)
-        self._look()
+        if self._requested is not None:
+            self._steering.request(self._requested)
+            self._steering.look()
         return self._lifecycle
 
     def enter_by(self, entry: GracefulMiddleware) -> None:
@@ -300,36 +297,28 @@ class Runtime:
         """
         if self._lifecycle is None or self._lifecycle.report is not None:
             return False
-        loop_gone = self._loop is None or self._loop.is_closed()
+        loop_gone = self._steering is None or self._steering.loop_is_gone
         return not loop_gone and (self._adopted is None or self._adopted.has_lifespan)
 
     def listen_to(self, watch: signals.SignalWatch, watchdog: Watchdog | None) -> None:
         """From now on the signals that `watch` notes drive the run, also those that it has noted already."""
-        self._watch, self._watchdog = watch, watchdog
         if watchdog is not None:
             watchdog.in_the_way = self.in_the_way
-        watch.subscribe(self._wake)
-        self._look()
-        self._look()  # before anything is started; the wake is heard a turn of the loop later
+        if self._steering is not None:
+            self._steering.listen_to(watch, watchdog)
 
-    def say_report(self, left_behind: Sequence[str] = ()) -> None:
-        """Log the report of the run that has stopped, unless that has been done."""
+    def say_report(self, left_behind: Sequence[str] = (), *, exit_code: int | None = None) -> None:
+        """Log the report of the run that has stopped, once; see `Lifecycle.say_report`."""
         if self._lifecycle is not None:
-            self._lifecycle.say_report(left_behind)
+            self._lifecycle.say_report(left_behind, exit_code=exit_code)
 
     def end_run(self, *, process_ends: bool) -> None:
         """The run has stopped: signals are as they were found."""
         self.say_report()
         PUBLISHER.stop(process_ends=process_ends)
-        unseen: list[signals.Arrival] = []
-        if self._watch is not None:
-            unseen = self._watch.noted[self._seen :]
-            self._watch.unsubscribe(self._wake)
-            self._watch.restore()
-        self._watch = None
-        self._loop = None
-        for arrival in unseen:  # it came when the run had ended: whoever has the signals now shall hear of it
-            signals.raise_again(arrival.signum)
+        if self._steering is not None:
+            self._steering.let_go()
+        self._steering = None
         self._requested = None
         if self.entry is not None:
             self.entry.is_entry = False
@@ -341,7 +330,7 @@ class Runtime:
         adopted = AdoptedServer(has_lifespan=lifespan is not None)
         watch = adopted.take_signals(self)
         if watch is not None:
-            self._use_the_servers_log()
+            logs.use_the_servers()
         app = lifespan or AppLifespan(entry.app, None, "off")
         try:
             lifecycle = self.begin_run(app, adopted, owned=False, audible=watch is not None)
@@ -376,25 +365,15 @@ class Runtime:
         adopted.left.set()
         lifecycle.end_lame_duck()
         lifecycle.begin("lifespan.shutdown", lame_duck=False)
-        await lifecycle.finished.wait()
-        self._leave_adopted()
+        try:
+            await lifecycle.finished.wait()
+        finally:  # somebody may cancel all tasks
+            self._leave_adopted()
 
     def _leave_adopted(self) -> None:
-        process_ends = self._signalled()
-        if self._watchdog is not None and not process_ends:
-            self._watchdog.stop()
-        self.end_run(process_ends=process_ends)
+        self.end_run(process_ends=self._steering is not None and self._steering.signalled)
         self._adopted = None
-        _flush_log()
-
-    def _use_the_servers_log(self) -> None:
-        """A wrapped app whose log goes nowhere uses uvicorn's handlers."""
-        if not logger.hasHandlers():
-            uvicorns = logging.getLogger("uvicorn.error")  # gunicorn's uvicorn worker gives it the handlers
-            for handler in logging.getLogger("uvicorn").handlers or uvicorns.handlers:
-                logger.addHandler(handler)
-            logger.setLevel(uvicorns.getEffectiveLevel())
-            logger.propagate = False
+        logs.flush()
 
     def allowed_seconds(self) -> float:
         """How long after the signal the watchdog acts."""
@@ -409,18 +388,9 @@ class Runtime:
         return None if budget is None else budget.exit_ends
 
     def keep_sigterm(self) -> None:
-        """If a library has taken SIGTERM for itself, take it back, once, and name it. SIGINT and SIGQUIT are
-        let go.
-        """
-        if (
-            self._lifecycle is None or self._lifecycle.begun.is_set()
-        ):  # it had the signal, and has handed it on
-            return
-        for signum in signals.TERMINATE:
-            taker = None if self._watch is None else self._watch.put_back(signum)
-            if taker is not None:
-                taken = f"{signals.name_of(signum)} was taken by {taker}, so that there would be no drain"
-                logger.warning("%s; ours is put back, and the other is called after the lame duck", taken)
+        """See Steering."""
+        if self._steering is not None:
+            self._steering.keep_sigterm()
 
     def in_the_way(self) -> str:
         """For the last words of a process that is ended by force: what is in flight, and where the main
@@ -430,53 +400,12 @@ class Runtime:
         lines += named("in flight", self.in_flight.standing())
         return "\n".join([*lines, f"    main thread: {thread_stands_at(threading.main_thread())}", ""])
 
-    def _wake(self) -> None:
-        """In a signal handler: hand over to the loop."""
-        loop = self._loop
-        if loop is not None:
-            with contextlib.suppress(RuntimeError):  # closed
-                loop.call_soon_threadsafe(self._look)
-
-    def _look(self) -> None:
-        """On the loop: act on the signals that have been noted since the last look, and on what was
-        requested.
-        """
-        lifecycle = self._lifecycle
-        if lifecycle is None:
-            return
-        arrivals = self._watch.noted[self._seen :] if self._watch is not None else []
-        self._seen += len(arrivals)
-        interrupts = 0
-        for arrival in arrivals:
-            lifecycle.signals += 1
-            if arrival.signum in signals.QUIT:  # the watchdog's: it exits at once
-                continue
-            interrupts += arrival.signum in signals.INTERRUPT
-            self._begin(
-                signals.name_of(arrival.signum),
-                at=arrival.at,
-                lame_duck=not self._no_lame_duck(arrival.signum),
-            )
-        lifecycle.interrupts += interrupts
-        if lifecycle.interrupts >= _INTERRUPTS_TO_HURRY:
-            lifecycle.hurry()
-        if self._requested is not None:
-            self._begin(self._requested, at=None, lame_duck=True)
-
-    def _begin(self, reason: str, *, at: float | None, lame_duck: bool) -> None:
-        if self._lifecycle is not None:
-            self._lifecycle.begin(reason, at=at, lame_duck=lame_duck)
-
     def _begun(self, budget: Budget) -> None:
         self.stopping.set()
-        if self._watchdog is not None and (self._adopted is None or self._signalled()):
-            self._watchdog.arm(budget.watchdog_acts)
+        if self._steering is not None:
+            self._steering.begun(budget)
 
-    def _signalled(self) -> bool:
-        """Whether a signal has come: only then does the process of an adopted server end with the run."""
-        return self._watch is not None and bool(self._watch.noted)
-
-    def _no_lame_duck(self, signum: int) -> bool:
+    def _needs_no_lame_duck(self, signum: int) -> bool:
         """Ctrl-C at a terminal, and a reloader, are not a router that needs time."""
         at_terminal = signum in signals.INTERRUPT and self.settings.platform.name == "terminal"
         adopted = self._adopted
@@ -510,16 +439,6 @@ def _without_what_is_not_there_yet(found: Settings) -> Settings:
             way_out = f"this version does not have it; take {found.sources[name]} away"
             raise SettingsError(name, getattr(found, name), way_out)
     return found
-
-
-def _flush_log() -> None:
-    """Every handler that our records reach has written them, or cannot."""
-    log: logging.Logger | None = logger
-    while log is not None:
-        for handler in log.handlers:
-            with contextlib.suppress(OSError, ValueError):  # a broken pipe, a closed file
-                handler.flush()
-        log = log.parent if log.propagate else None
 
 
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()

@@ -187,8 +187,8 @@ def run(
         ending.join_threads()
     by_signal = False
     for runtime in runtimes:
-        runtime.say_report(ending.left_behind)
-        by_signal = runtime.report is not None and runtime.report.exit_code is ExitCode.TERMINATED
+        runtime.say_report(ending.left_behind, exit_code=ending.code_after(code))
+        by_signal = runtime.report is not None and runtime.report.exit_code == ExitCode.TERMINATED
     try:
         PUBLISHER.stop(process_ends=True)
     except Exception:
