@@ -277,9 +277,8 @@ class InFlight:
         with contextlib.suppress(TimeoutError):  # a client may keep it from sending
             async with asyncio.timeout(within / 2):
                 held_up = await break_off([scope for scope, _, _ in requests.values()])
-        await asyncio.sleep(
-            0
-        )  # connection_lost comes on the next turn: a server then knows that nobody listens
+        # connection_lost comes on the next turn: a server then knows that nobody listens.
+        await asyncio.sleep(0)
         tasks = {*driving.values(), *(job.task for job in jobs if job.task is not None)}
         await _cancelled(tasks - {asyncio.current_task()}, until - self.clock())
         ended = [key not in self.requests for key in requests] + [job not in self._jobs for job in jobs]

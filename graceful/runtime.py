@@ -229,7 +229,7 @@ class Runtime:
         """
         from graceful.servers.launch import run  # noqa: PLC0415 - uvicorn is imported by those who own it only
 
-        run(lambda _app: self, app, options, exit=exit, allowed=None)
+        run(lambda _app: self, app, options, exit=exit, allowed=self.allowed_seconds)
 
     async def serve(self, app: ASGIApp | str, **options: Any) -> Report:
         """Serve `app` on uvicorn inside the running loop; returns the report when the run has stopped. The

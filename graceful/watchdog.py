@@ -109,7 +109,7 @@ class Watchdog:
     def _last_words(self, why: str) -> None:
         if (
             sys.__stderr__ is None
-        ):  # closed from the start: descriptor 2 is somebody else's, a client's perhaps
+        ):  # closed from the start: descriptor 2 is somebody else's, perhaps a client's
             return
         text = f"CRITICAL: graceful: {why}\n{self.in_the_way()}"
         os.write(sys.__stderr__.fileno(), text.encode("utf-8", "backslashreplace"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -91,7 +92,7 @@ def _run(app: str, **given: Any) -> NoReturn:
         _warn_of(options, runtime.settings.platform.name)
         return runtime
 
-    launch.run(choose, app, options, exit="fast", allowed=_allowed_while_importing(ours))
+    launch.run(choose, app, options, exit="fast", allowed=functools.partial(_allowed_while_importing, ours))
 
 
 def _allowed_while_importing(ours: dict[str, Any]) -> float:

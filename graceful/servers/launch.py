@@ -163,12 +163,12 @@ def run(
     options: Mapping[str, Any],
     *,
     exit: Exit,  # noqa: A002 - the word users know
-    allowed: float | None,
+    allowed: Callable[[], float],
 ) -> NoReturn:
     """Load the app, serve it with the runtime that `choose` finds for it, and end the process. See
     `Runtime.run`.
 
-    `allowed` is the watchdog's time while the app is imported, when its runtime is not yet known.
+    `allowed` tells the watchdog's time while the app is imported, when its runtime may not be known yet.
     """
     if not signals.in_main_thread():
         message = (
@@ -201,7 +201,7 @@ def _code_of(
     choose: Callable[[Any], Runtime],
     app: ASGIApp | str,
     options: Mapping[str, Any],
-    allowed: float | None,
+    allowed: Callable[[], float],
 ) -> int:
     """Load the app and serve it until the run has stopped; the code to exit with. What went wrong has been
     said.
@@ -211,8 +211,7 @@ def _code_of(
         watch = signals.claim(ending)
         watch.install(*signals.OWNED)
         watchdog = Watchdog(watch, owned=True)
-        if allowed is not None:
-            watchdog.start(allowed)
+        watchdog.start(allowed())
         config = configure(app, options)
         _load(config)
         runtime = choose(config.loaded_app)

@@ -198,9 +198,8 @@ class OwnedServer(uvicorn.Server):
                         await self.lifecycle.finished.wait()
         except asyncio.CancelledError:
             self.lifecycle.begin("cancelled", lame_duck=False)
-            while (
-                not self.lifecycle.finished.is_set()
-            ):  # bounded by the budget; some scopes cancel again and again
+            # Some scopes cancel again and again; the budget bounds this.
+            while not self.lifecycle.finished.is_set():
                 with contextlib.suppress(asyncio.CancelledError):
                     await self.lifecycle.finished.wait()
             raise
