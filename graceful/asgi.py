@@ -87,8 +87,8 @@ class GracefulMiddleware:
                 if scope["root_path"] is not self._root_path:
                     self.learn_paths(scope["root_path"])
             except KeyError:  # optional in ASGI; to test for it would cost each request more
-                scope["root_path"] = ""
-                self.learn_paths("")
+                if self._root_path != "":
+                    self.learn_paths("")
             if scope["path"] in self.probe_paths:
                 await self._answer(scope, send)
                 return

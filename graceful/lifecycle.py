@@ -161,6 +161,19 @@ class Lifecycle:
         """The lame duck ends now: the server has left by itself, so that nobody is served any more."""
         self._lame_duck_over.set()
 
+    async def stopped(self) -> None:
+        """The run has stopped on return. Whoever is cancelled meanwhile hears of it then: some scopes cancel
+        again and again, some apps all tasks. The budget bounds the wait.
+        """
+        cancelled: asyncio.CancelledError | None = None
+        while not self.finished.is_set():
+            try:
+                await self.finished.wait()
+            except asyncio.CancelledError as problem:
+                cancelled = problem
+        if cancelled is not None:
+            raise cancelled
+
     async def _end(self) -> None:
         """The last seconds of a run that has served."""
         try:

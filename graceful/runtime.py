@@ -366,8 +366,8 @@ class Runtime:
         lifecycle.end_lame_duck()
         lifecycle.begin("lifespan.shutdown", lame_duck=False)
         try:
-            await lifecycle.finished.wait()
-        finally:  # somebody may cancel all tasks
+            await lifecycle.stopped()
+        finally:
             self._leave_adopted()
 
     def _leave_adopted(self) -> None:

@@ -195,12 +195,12 @@ def test_paths_are_learned_once_for_a_root_path() -> None:
 
 def test_a_server_that_sets_no_root_path() -> None:
     """It is optional in ASGI: absent is the same as empty."""
-    entry, _ = entry_of()
+    entry, host = entry_of()
     scope = http("/ready")
     del scope["root_path"]
     assert asyncio.run(ask(entry, scope)).sent[0]["status"] == 503
-    entry.learn_paths_again()
     assert asyncio.run(ask(entry, scope)).sent[0]["status"] == 503
+    assert host.fake_probes.learned == [""], "once, not for each request"
 
 
 def test_learned_paths() -> None:

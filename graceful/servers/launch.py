@@ -58,7 +58,7 @@ def configure(app: ASGIApp | str, options: Mapping[str, Any]) -> uvicorn.Config:
     """
     known = inspect.signature(uvicorn.Config).parameters
     port = options.get("port", 0)
-    if not 0 <= port <= _HIGHEST_PORT:
+    if not isinstance(port, int) or not 0 <= port <= _HIGHEST_PORT:
         name = "port"
         raise SettingsError(name, port, f"expected a number from 0 to {_HIGHEST_PORT}")
     for name, value in options.items():

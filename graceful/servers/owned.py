@@ -198,10 +198,7 @@ class OwnedServer(uvicorn.Server):
                         await self.lifecycle.finished.wait()
         except asyncio.CancelledError:
             self.lifecycle.begin("cancelled", lame_duck=False)
-            # Some scopes cancel again and again; the budget bounds this.
-            while not self.lifecycle.finished.is_set():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await self.lifecycle.finished.wait()
+            await self.lifecycle.stopped()
             raise
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's

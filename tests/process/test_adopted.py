@@ -278,3 +278,27 @@ wrapped = runtime.wrap(app)
     service.terminate()
     assert service.exit_code() == 0, service.output
     assert service.phases == WHOLE_TIMELINE
+
+
+def test_a_release_that_cancels_all_tasks_does_not_cost_the_report(launch: Launch) -> None:
+    launch.write(
+        "cancelling",
+        """
+import asyncio
+from served import *
+
+@runtime.resource
+async def cancels():
+    yield
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await asyncio.sleep(0.01)
+
+wrapped = runtime.wrap(bare)
+""",
+    )
+    service = launch.adopted("cancelling:wrapped", "--lame-duck", "0.3")
+    service.port()
+    service.terminate()
+    service.exit_code()
+    assert re.search("SIGTERM: ended after .* s, not clean", service.output), service.output
