@@ -19,6 +19,7 @@ from graceful._types import ASGIApp
 from graceful.asgi import AppLifespan, GracefulMiddleware
 from graceful.budget import Budget
 from graceful.checks import Check, Checks
+from graceful.delivery import warning_here
 from graceful.errors import RuntimeInUseError, SettingsError
 from graceful.events import Observer, Observers
 from graceful.inflight import InFlight, Job, escaped
@@ -304,6 +305,7 @@ class Runtime:
         """From now on the signals that `watch` notes drive the run, also those that it has noted already."""
         if watchdog is not None:
             watchdog.in_the_way = self.in_the_way
+            _warn_of_a_signal_that_cannot_come()
         if self._steering is not None:
             self._steering.listen_to(watch, watchdog)
 
@@ -428,6 +430,13 @@ class Runtime:
             },
             report=self.report,
         )
+
+
+def _warn_of_a_signal_that_cannot_come() -> None:
+    """Our handlers are in: say once whether whoever stops this process reaches them at all."""
+    warning = warning_here()
+    if warning is not None:
+        logger.warning(warning)
 
 
 def _without_what_is_not_there_yet(found: Settings) -> Settings:

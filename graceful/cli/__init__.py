@@ -19,6 +19,7 @@ Usage: graceful COMMAND [ARGS]...
 Commands:
   run MODULE:APP  Serve an ASGI app on uvicorn, and end it well.
   probe URL       Ask a health endpoint: an exec probe for images without curl.
+  doctor          Will SIGTERM reach the service, and if not, who keeps it?
 
   graceful COMMAND --help says more, with examples.
   graceful --version says which this is.
@@ -32,6 +33,10 @@ def main() -> None:
         from graceful.cli.probe import main as probe  # noqa: PLC0415 - it must not pay for a server
 
         sys.exit(probe(arguments))
+    if command == "doctor":
+        from graceful.cli.doctor import main as doctor  # noqa: PLC0415 - as above
+
+        sys.exit(doctor(arguments))
     if command == "run":
         from graceful.cli.run import main as run  # noqa: PLC0415 - and the other way round
 
@@ -45,5 +50,5 @@ def main() -> None:
         sys.stdout.write(f"graceful {version('graceful-runtime')}\n")
         sys.exit(0)
     found = f"there is no command {command!r}; " if command else "a command is missing; "
-    sys.stderr.write(f"graceful: {found}the commands are run and probe\n\n{USAGE}")
+    sys.stderr.write(f"graceful: {found}the commands are run, probe and doctor\n\n{USAGE}")
     sys.exit(2)
