@@ -71,6 +71,7 @@ def test_help(graceful: Callable[..., Outcome], argument: str) -> None:
         "Commands:\n"
         "  run MODULE:APP  Serve an ASGI app on uvicorn, and end it well.\n"
         "  probe URL       Ask a health endpoint: an exec probe for images without curl.\n"
+        "  doctor          Will SIGTERM reach the service, and if not, who keeps it?\n"
         "\n"
         "  graceful COMMAND --help says more, with examples.\n"
         "  graceful --version says which this is.\n"
@@ -80,9 +81,12 @@ def test_help(graceful: Callable[..., Outcome], argument: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ((), "graceful: a command is missing; the commands are run and probe"),
-        (("serve",), "graceful: there is no command 'serve'; the commands are run and probe"),
-        (("serve\nx", "y"), "graceful: there is no command 'serve\\nx'; the commands are run and probe"),
+        ((), "graceful: a command is missing; the commands are run, probe and doctor"),
+        (("serve",), "graceful: there is no command 'serve'; the commands are run, probe and doctor"),
+        (
+            ("serve\nx", "y"),
+            "graceful: there is no command 'serve\\nx'; the commands are run, probe and doctor",
+        ),
     ],
 )
 def test_a_command_that_is_not_there(

@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 from uvicorn.main import main as uvicorn_command
 
 import graceful
-from graceful.cli import probe, run
+from graceful.cli import doctor, probe, run
 from graceful.cli.probe_target import parse_target
 from graceful.platforms import PROFILES
 from graceful.settings import resolve
@@ -143,6 +143,9 @@ def check_graceful(arguments: list[str]) -> None:
     if command == "probe":
         options = probe._parser().parse_args(rest)
         parse_target(options.url, options.unix_socket)
+        return
+    if command == "doctor":
+        doctor._parser().parse_args(rest)
         return
     assert command == "run", f"there is no command {command!r}"
     parsed = parsed_by(click.Command("run", params=run._options()), rest)
