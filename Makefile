@@ -10,11 +10,12 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.made-from-pyproject
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test coverage demo bench lint format clean
+.PHONY: help venv test coverage demo images bench lint format clean
 
 help:
 	@echo "make test      the tests"
 	@echo "make demo      a service under load gets SIGTERM, beside the same under plain uvicorn"
+	@echo "make images    the Dockerfiles, stopped in the middle of a request: which shells keep SIGTERM"
 	@echo "make bench     the figures, measured side by side"
 	@echo "make lint      ruff, its formatter, mypy, import-linter"
 	@echo "make coverage  the tests, and the gate on branch coverage"
@@ -42,6 +43,9 @@ coverage: $(STAMP)
 
 demo: $(STAMP)
 	@$(VENV)/bin/python -m demo $(ARGS)
+
+images: $(STAMP)
+	@$(VENV)/bin/python -m demo.images $(ARGS)
 
 bench: $(STAMP)
 	@$(VENV)/bin/python -m benchmarks $(ARGS)

@@ -7,6 +7,7 @@ Files and network stay the host's: what listens on 127.0.0.1 can be reached from
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import json
@@ -128,6 +129,10 @@ class PidNamespace:
             raise TimeoutError(message)
         return Ended(status=status, seconds=max(0.0, self._launched.ended_at - began), killed=killed)
 
+    def kill(self) -> None:
+        """SIGKILL to PID 1, at once. Any thread may call it."""
+        self._launched.send(_KILL)
+
     def close(self) -> None:
         """PID 1 and all that it has started have ended, by SIGKILL if need be. May be called twice."""
         self._launched.close()
@@ -228,10 +233,8 @@ class _Launched:
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, from outside. To a process that has ended it means nothing."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, number)
-        except ProcessLookupError:
-            return
 
     def wait(self, seconds: float) -> int | None:
         """The status, or None if there is none within `seconds`."""

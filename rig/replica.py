@@ -87,7 +87,7 @@ class Replica:
 
     def __init__(self, command: Command) -> None:
         self.command = command
-        self.port = _free_port()
+        self.port = free_port()
         self.exit: Future[Exit] = Future()
         self.exit.set_running_or_notify_cancel()  # from now on nobody who waits for it can cancel it
         self.signalled_at: float | None = None
@@ -96,7 +96,7 @@ class Replica:
         self._process = subprocess.Popen(
             [argument.format(port=self.port) for argument in command.arguments],
             cwd=ROOT,
-            env={**_environment(), **command.environment},
+            env={**environment_of_servers(), **command.environment},
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
@@ -157,7 +157,7 @@ class Replica:
         self.exit.set_result(Exit(code=code, at=time.monotonic()))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port that nobody listens on, and that this process has not used before."""
     for port in _ports:
         with socket.socket() as trial:
@@ -169,5 +169,6 @@ def _free_port() -> int:
     raise OSError(message)
 
 
-def _environment() -> dict[str, str]:
+def environment_of_servers() -> dict[str, str]:
+    """Our own environment without what would change the behaviour of a server under test."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}

@@ -205,6 +205,24 @@ def test_06_jobs() -> None:
         running.said("drain .* 2 ended in time, none cut off")
 
 
+def test_07_container() -> None:
+    with (
+        service(*GRACEFUL, "07_container:app") as running,
+        running.client() as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        assert client.get("/").text == "0 in work\n"
+        slow = pool.submit(
+            httpx.get, f"{client.base_url}/slow?seconds=0.5", timeout=PATIENCE, trust_env=False
+        )
+        while client.get("/").text != "1 in work\n":  # each turn is a request
+            assert not slow.done()
+        assert running.terminate() == 0
+        assert slow.result(PATIENCE).text == "worth waiting for\n"
+        running.said("the desk is cleared, with 0 answers in work")
+        running.said(CLEAN)
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_is_one_page_and_says_how_to_run_it(path: Path) -> None:
     text = path.read_text()
