@@ -212,9 +212,7 @@ def test_07_container() -> None:
         ThreadPoolExecutor() as pool,
     ):
         assert client.get("/").text == "0 in work\n"
-        slow = pool.submit(
-            httpx.get, f"{client.base_url}/slow?seconds=0.5", timeout=PATIENCE, trust_env=False
-        )
+        slow = pool.submit(httpx.get, f"{client.base_url}/slow?seconds=1", timeout=PATIENCE, trust_env=False)
         while client.get("/").text != "1 in work\n":  # each turn is a request
             assert not slow.done()
         assert running.terminate() == 0

@@ -219,29 +219,29 @@ class Container:
 
     def __init__(self, engine: Engine, name: str, port: int) -> None:
         self._engine = engine
-        self._name = name
+        self.name = name
         self.port = port
 
     def pid1(self) -> tuple[str, ...]:
         """From inside, by a Python beside the service."""
-        shown = self._engine.call("exec", self._name, "python", "-c", _CMDLINE)
+        shown = self._engine.call("exec", self.name, "python", "-c", _CMDLINE)
         return tuple(shown.rstrip("\0").split("\0"))
 
     def ended(self) -> bool:
         """By itself."""
-        return self._engine.call("inspect", "--format", "{{.State.Running}}", self._name).strip() != "true"
+        return self._engine.call("inspect", "--format", "{{.State.Running}}", self.name).strip() != "true"
 
     def stop(self, grace: float) -> Stopped:
         """`stop -t`, with the time that the command took."""
         began = time.monotonic()
-        self._engine.call("stop", "-t", f"{grace:.0f}", self._name, seconds=grace + _SPARE_SECONDS)
+        self._engine.call("stop", "-t", f"{grace:.0f}", self.name, seconds=grace + _SPARE_SECONDS)
         seconds = time.monotonic() - began
-        state = json.loads(self._engine.call("inspect", "--format", "{{json .State}}", self._name))
+        state = json.loads(self._engine.call("inspect", "--format", "{{json .State}}", self.name))
         return Stopped(code=int(state["ExitCode"]), seconds=seconds)
 
     def output(self) -> str:
         """What the engine has collected of both streams."""
-        return self._engine.call("logs", self._name, both=True)
+        return self._engine.call("logs", self.name, both=True)
 
 
 def find(names: tuple[str, ...] = NAMES) -> Engine | None:

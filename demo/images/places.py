@@ -22,11 +22,18 @@ NAMESPACES: Final = "namespaces"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What was asked for: `engine` and `base` by name, or whatever is there."""
+    """What was asked for: `engine` and `base` by name, or whatever is there. With `offline` no base image is
+    pulled or taken from the engine: it is made of this machine's Python.
+    """
 
     cases: Sequence[Case]
     engine: str = ""
     base: str = ""
+    offline: bool = False
+
+
+class NoPlaceError(PlaceError):
+    """There is neither an engine here nor a kernel that lets us do without."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,8 +54,8 @@ Say = Callable[[str], None]
 
 @contextlib.contextmanager
 def opened(wanted: Wanted, say: Say) -> Iterator[Opened]:
-    """The place, for as long as the block lasts; nothing of it is left afterwards. Raises PlaceError, with
-    the reason, where there is none.
+    """The place, for as long as the block lasts; nothing of it is left afterwards. Raises NoPlaceError, with
+    the reason, where there is none, and PlaceError where an engine that works cannot build the exec form.
     """
     with contextlib.ExitStack() as stack:
         refusals: list[str] = []
@@ -59,9 +66,9 @@ def opened(wanted: Wanted, say: Say) -> Iterator[Opened]:
                 yield _built(found, wanted, folder, say)
                 return
         if wanted.engine in NAMES:
-            raise PlaceError("; ".join(refusals))
+            raise NoPlaceError("; ".join(refusals))
         if (reason := pidns.why_not()) is not None:
-            raise PlaceError("; ".join([*refusals, reason]))
+            raise NoPlaceError("; ".join([*refusals, reason]))
         because = f" ({'; '.join(refusals)})" if refusals else ""
         say(f"No engine{because}: the same commands, as PID 1 of PID namespaces, with this machine's shells.")
         namespaces = Namespaces()
@@ -93,7 +100,7 @@ def _engine(wanted: Wanted, folder: Path, stack: contextlib.ExitStack, refusals:
                 way.version = f"{engine.version}, with a private configuration"
             trial.callback(way.close)
             try:
-                image, ours = _base(way, wanted.base, folder)
+                image, ours = _base(way, wanted, folder)
                 way.settle(image)
             except (PlaceError, FileNotFoundError) as problem:
                 refusals.append(str(problem))
@@ -103,12 +110,13 @@ def _engine(wanted: Wanted, folder: Path, stack: contextlib.ExitStack, refusals:
     return None
 
 
-def _base(engine: Engine, wanted: str, folder: Path) -> tuple[str, bool]:
+def _base(engine: Engine, wanted: Wanted, folder: Path) -> tuple[str, bool]:
     """The image to build on, and whether it had to be made of this machine's Python."""
-    if engine.has(wanted or DEFAULT_BASE):
-        return wanted or DEFAULT_BASE, False
-    if wanted:
-        message = f"{wanted} is not there and cannot be pulled"
+    image = wanted.base or DEFAULT_BASE
+    if not wanted.offline and engine.has(image):
+        return image, False
+    if wanted.base:
+        message = f"{image} is not there and cannot be pulled"
         raise PlaceError(message)
     archive = folder / "base.tar"
     if not archive.exists():
