@@ -7,13 +7,15 @@ service. Two rules of the kernel make most of the trouble: PID 1 gets no signal 
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Final
 
-from graceful import remedies, signals
+from graceful import remedies, shells, signals
 from graceful.processes import Process, ProcessTable
 
 SIGTERM: Final = signals.TERMINATE[0]
@@ -32,15 +34,21 @@ class Fate(Enum):
 
     HANDLED = "handles it"
     PASSED_ON = "passes it on"
-    PASSED_TO_GROUP = "passes it on to the whole process group"
-    DROPPED = (
-        "has no handler for it, and PID 1 gets no signal that it has no handler for: the kernel drops it"
-    )
+    PASSED_TO_GROUP = "passes it on to a whole process group"
+    PASSED_ELSEWHERE = "passes it on to its own child alone, which is not on the way to the service"
+    DROPPED = "has no handler for it: the kernel drops such a signal to PID 1"
     DIES = "has no handler for it, and dies of it"
     IGNORED = "ignores it"
     BLOCKED = "blocks it in every thread"
-    HELD = "is a shell with a trap, which it looks at when the command that it waits for has ended"
-    UNSEEN = "has a handler for it; whether it passes the signal on cannot be seen"
+    HELD = (
+        "has a trap for it, but a shell gets to its traps only when the command that it waits for has ended"
+    )
+    ENDS = "has a trap on EXIT: it runs that, and ends"
+    UNSEEN = "takes it; whether it passes it on cannot be seen"
+    MAY_TAKE = "shows no handler for it; whether it takes it in another way cannot be seen"
+
+
+_UNSURE: Final = frozenset({Fate.UNSEEN, Fate.MAY_TAKE, Fate.PASSED_ELSEWHERE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +83,17 @@ class Delivery:
         if self.keeper is None:
             return False
         between = self.links[self.links.index(self.keeper) + 1 : -1]
-        return all(_is_shell(each.process) or _passes_on(each.process) for each in between)
+        return all(shells.is_shell(each.process) or _is_known(each.process) for each in between)
 
     def warning(self) -> str | None:
         """One line for the log where the signal surely does not arrive; None where it does, where nobody can
-        tell, and at a shell that somebody sits at.
+        tell, and below a shell that somebody sits at.
         """
         keeper = self.keeper
-        if self.answer is not Answer.LOST or keeper is None or not self.is_certain:
+        if keeper is None or not self.is_certain:
             return None
-        if _is_shell(keeper.process) and remedies.is_interactive(keeper.process):
+        above = [each.process for each in self.links[:-1]]
+        if any(shells.is_shell(each) and shells.is_interactive(each) for each in above):
             return None
         who = "this process" if keeper.process == self.target else f"PID {keeper.process.pid}"
         line = (
@@ -95,23 +104,23 @@ class Delivery:
 
 
 _KILLED_LATE: Final = "nothing is drained, and all is killed at the end of the grace period (exit code 137)"
-_KILLED_AT_ONCE: Final = "the service is gone at once, and all that is in flight with it"
+_KILLED_AT_ONCE: Final = "the service is killed with it, at once, and what is in flight is lost"
 CONSEQUENCE: Final = {
     Fate.DROPPED: _KILLED_LATE,
     Fate.DIES: _KILLED_AT_ONCE,
     Fate.IGNORED: _KILLED_LATE,
     Fate.BLOCKED: _KILLED_LATE,
     Fate.HELD: _KILLED_LATE,
+    Fate.ENDS: _KILLED_AT_ONCE,
 }
 """What follows from each fate that ends the signal's way."""
 
-_SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "busybox", "ksh", "mksh", "zsh", "fish", "rbash"})
-# Each waits for signals and hands them to its child. What it takes cannot be read: while sigtimedwait(2)
-# waits, the kernel shows the signals as neither caught nor blocked.
-_INITS: Final = frozenset({"tini", "tini-static", "docker-init", "podman-init", "catatonit", "dumb-init"})
-_PODMANS_INIT: Final = "/dev/init"
+# Each waits for signals and hands them to the one child that it has started itself.
+_INITS: Final = ("tini", "docker-init", "podman-init", "catatonit", "dumb-init")
+_INITS_PATH: Final = "/dev/init"  # where podman and ECS put theirs
 _SERVERS: Final = frozenset({"gunicorn", "granian", "hypercorn", "uvicorn"})
-_SHIMS: Final = ("containerd-shim", "docker-containerd-shim", "conmon")
+_TITLE: Final = "gunicorn: master"  # with setproctitle
+_SHIMS: Final = ("containerd-shim", "docker-containerd-shim", "conmon", "runc", "crun")
 
 
 def examine(table: ProcessTable, pid: int, *, kill_mode: str | None = None) -> Delivery:
@@ -125,9 +134,16 @@ def examine(table: ProcessTable, pid: int, *, kill_mode: str | None = None) -> D
         raise ProcessLookupError(pid)
     chain, why_not = _signalled(table, target, kill_mode)
     if why_not is not None:
-        links = (Link(process=target, fate=_fate_at_target(target, is_init=False)),)
-        return Delivery(target=target, answer=Answer.UNKNOWN, why=why_not, links=links)
-    return _follow(table, [_link(table, each, chain) for each in chain])
+        return _unknown([_link(table, target, [target])], why_not)
+    delivery = _follow(table, [_link(table, each, chain) for each in chain])
+    if delivery.keeper not in {None, delivery.links[-1]} and "DYNO" in (table.environment(pid) or {}):
+        # https://devcenter.heroku.com/articles/dynos: to all processes, and what then ends first is not said
+        return _unknown(delivery.links, f"Heroku signals every process of the dyno; but {delivery.why}")
+    return delivery
+
+
+def _unknown(links: Sequence[Link], why: str) -> Delivery:
+    return Delivery(target=links[-1].process, answer=Answer.UNKNOWN, why=why, links=tuple(links))
 
 
 def warning_here() -> str | None:
@@ -143,31 +159,34 @@ def warning_here() -> str | None:
 
 def _follow(table: ProcessTable, links: list[Link]) -> Delivery:
     """The first that keeps it decides; one that nobody can see through decides after the target itself."""
-    target, unseen, told_group = links[-1], None, None
+    target, unsure, told_group = links[-1], None, 0
     for link, following in pairwise(links):
         if link.fate is Fate.PASSED_TO_GROUP:
             told_group = following.process.group
-        elif link.fate in {Fate.HELD, Fate.IGNORED, Fate.UNSEEN} and told_group == target.process.group:
-            pass  # it stays, and the target was told beside it
-        elif link.fate is Fate.UNSEEN:
-            unseen = unseen or link
-        elif link.fate is not Fate.PASSED_ON and unseen is None:
+        elif link.fate in {Fate.HELD, Fate.IGNORED} and told_group and told_group == target.process.group:
+            pass  # it waits on for the target, which was told beside it
+        elif link.fate in _UNSURE:
+            unsure = unsure or link
+        elif link.fate is not Fate.PASSED_ON and unsure is None:
             return _lost(table, links, link)
-    if target.fate is not Fate.HANDLED:
+    if target.fate in CONSEQUENCE:
         return _lost(table, links, target)
-    if unseen is not None:
-        why = f"process {unseen.process.pid}, {unseen.process.program}, {unseen.fate.value}"
-        return Delivery(target=target.process, answer=Answer.UNKNOWN, why=why, links=tuple(links))
+    unsure = unsure or (target if target.fate in _UNSURE else None)
+    if unsure is not None:
+        return _unknown(links, _says(unsure))
     why = "all on its way pass it on, and the process handles it"
     return Delivery(target=target.process, answer=Answer.ARRIVES, why=why, links=tuple(links))
 
 
+def _says(link: Link) -> str:
+    return f"process {link.process.pid}, {link.process.program}, {link.fate.value}"
+
+
 def _lost(table: ProcessTable, links: list[Link], keeper: Link) -> Delivery:
-    target = links[-1].process
     return Delivery(
-        target=target,
+        target=links[-1].process,
         answer=Answer.LOST,
-        why=f"process {keeper.process.pid}, {keeper.process.program}, {keeper.fate.value}",
+        why=_says(keeper),
         links=tuple(links),
         keeper=keeper,
         instead=_instead(table, links, keeper),
@@ -178,7 +197,7 @@ def _instead(table: ProcessTable, links: list[Link], keeper: Link) -> str:
     if keeper is not links[-1]:
         following = links[links.index(keeper) + 1].process
         return remedies.instead_of(
-            keeper.process, following, lambda path: table.script(keeper.process.pid, path)
+            keeper.process, following, functools.partial(table.script, keeper.process.pid)
         )
     if keeper.fate is Fate.BLOCKED:
         return "A blocked signal is inherited: take the block from whoever starts it"
@@ -186,31 +205,80 @@ def _instead(table: ProcessTable, links: list[Link], keeper: Link) -> str:
 
 
 def _link(table: ProcessTable, process: Process, chain: list[Process]) -> Link:
-    is_init = process.inside[-1] == 1 and not (table.is_machines and len(process.inside) == 1)
+    """`process` as one of `chain`, whose last one is the target."""
+    place = chain.index(process)
     if process is chain[-1]:
-        return Link(process=process, fate=_fate_at_target(process, is_init=is_init))
-    return Link(process=process, fate=_fate_between(table, process, is_init=is_init))
+        fate = _fate_at_target(table, process)
+    elif shells.is_shell(process):
+        fate = _fate_at_shell(table, process)
+    else:
+        fate = _fate_between(table, process, chain[place + 1])
+    return Link(process=process, fate=fate)
 
 
-def _fate_at_target(process: Process, *, is_init: bool) -> Fate:
+def _fate_at_target(table: ProcessTable, process: Process) -> Fate:
     if SIGTERM in process.ignored:
         return Fate.IGNORED
     if SIGTERM in process.caught:
         return Fate.BLOCKED if SIGTERM in process.blocked else Fate.HANDLED
-    return Fate.DROPPED if is_init else Fate.DIES
+    if _is_init(process):
+        return Fate.PASSED_ON
+    if SIGTERM in process.blocked:  # to be read from a signalfd, if not only inherited
+        return Fate.MAY_TAKE
+    waits = False if shells.is_shell(process) else table.waits_for_signals(process.pid)
+    return Fate.HANDLED if waits else _fate_without_handler(table, process, waits=waits)
 
 
-def _fate_between(table: ProcessTable, process: Process, *, is_init: bool) -> Fate:
-    takes = SIGTERM in process.caught or SIGTERM in process.blocked
-    if _is_init(process) or (takes and _passes_on(process)):
-        return Fate.PASSED_TO_GROUP if _tells_its_group(process) else Fate.PASSED_ON
+def _fate_between(table: ProcessTable, process: Process, following: Process) -> Fate:
+    if _is_init(process):
+        return _fate_at_init(table, process, following)
+    if SIGTERM in process.caught or SIGTERM in process.blocked:
+        if process.program == "timeout" and "--foreground" not in process.command:
+            return Fate.PASSED_TO_GROUP  # to its child, then to its group
+        return Fate.PASSED_ON if _is_known(process) else Fate.UNSEEN
     if SIGTERM in process.ignored:
         return Fate.IGNORED
-    if not takes:
-        return Fate.DROPPED if is_init else Fate.DIES
-    if _is_shell(process) and not remedies.may_wait(process, lambda path: table.script(process.pid, path)):
-        return Fate.HELD
-    return Fate.UNSEEN
+    waits = table.waits_for_signals(process.pid)
+    return Fate.UNSEEN if waits else _fate_without_handler(table, process, waits=waits)
+
+
+def _fate_without_handler(table: ProcessTable, process: Process, *, waits: bool | None) -> Fate:
+    """Where the kernel shows that it neither catches nor ignores it."""
+    if waits is None:
+        return Fate.MAY_TAKE
+    is_machines_init = table.is_machines and len(process.inside) == 1
+    return Fate.DROPPED if process.inside[-1] == 1 and not is_machines_init else Fate.DIES
+
+
+def _fate_at_shell(table: ProcessTable, shell: Process) -> Fate:
+    text = shells.text_of(shell, functools.partial(table.script, shell.pid))
+    if SIGTERM in shell.ignored:
+        return Fate.IGNORED
+    if SIGTERM not in shell.caught:
+        is_yet_to_trap = text is not None and shells.sets_a_trap(text) and shells.gets_to_its_traps(text)
+        return _fate_without_handler(table, shell, waits=None if is_yet_to_trap else False)
+    if text is None or shells.gets_to_its_traps(text):
+        return Fate.UNSEEN
+    ends = shells.ends_by_exit_trap(text)
+    return Fate.UNSEEN if ends is None else Fate.ENDS if ends else Fate.HELD
+
+
+def _fate_at_init(table: ProcessTable, init: Process, following: Process) -> Fate:
+    """An init passes it on to the child that it has started, not to the orphans that it is given to reap:
+    that is its oldest, and has a process group of its own.
+    """
+    children = table.children(init.pid)
+    is_own = children[:1] == [following.pid] and following.group in {0, following.inside[-1]}
+    if len(children) > 1 and not is_own:
+        return Fate.PASSED_ELSEWHERE
+    options = list(takewhile(lambda word: word.startswith("-") and word != "--", init.command[1:]))
+    if init.program == "dumb-init":
+        if any(each.startswith(("-r", "--rewrite")) for each in options):
+            return Fate.UNSEEN  # perhaps as another signal
+        return Fate.PASSED_ON if {"-c", "--single-child"} & {*options} else Fate.PASSED_TO_GROUP
+    if "-g" in options or "TINI_KILL_PROCESS_GROUP" in (table.environment(init.pid) or {}):
+        return Fate.PASSED_TO_GROUP
+    return Fate.PASSED_ON
 
 
 def _signalled(
@@ -220,6 +288,9 @@ def _signalled(
     chain, whole = table.with_ancestors(target)
     below = [each for each in chain if len(each.inside) == len(target.inside)]
     if len(below) < len(chain):  # we look from above into a container
+        starter = chain[-len(below) - 1]
+        if not table.is_machines and not starter.program.startswith(_SHIMS):
+            return below, _nested(below[0])
         return below, None if below[0].inside[-1] == 1 else _entered(target)
     if table.is_machines:
         return _signalled_on_a_host(table, chain, kill_mode)
@@ -262,24 +333,21 @@ def _entered(target: Process) -> str:
     )
 
 
-def _is_shell(process: Process) -> bool:
-    return process.program in _SHELLS
+def _nested(oldest: Process) -> str:
+    return (
+        f"process {oldest.pid} begins a PID namespace of its own; whether it is signalled, or PID 1, cannot "
+        "be seen from here"
+    )
 
 
 def _is_init(process: Process) -> bool:
-    return process.program in _INITS or process.command[:1] == (_PODMANS_INIT,)
+    return process.program.startswith(_INITS) or process.command[:1] == (_INITS_PATH,)
 
 
-def _passes_on(process: Process) -> bool:
-    """Whether it is known to hand SIGTERM to its child."""
-    if _is_init(process) or process.program == "timeout" or process.program.startswith("gunicorn: master"):
+def _is_known(process: Process) -> bool:
+    """Whether it hands SIGTERM to its child, if it takes it."""
+    command = process.command
+    if _is_init(process) or process.program == "timeout" or "".join(command[:1]).startswith(_TITLE):
         return True
-    words = [each.rpartition("/")[2] for each in process.command[:3]]
+    words = [each.rpartition("/")[2] for each in command[:3]]
     return not _SERVERS.isdisjoint(words[:2]) or (words[1:2] == ["-m"] and not _SERVERS.isdisjoint(words[2:]))
-
-
-def _tells_its_group(process: Process) -> bool:
-    options = process.command[1:]
-    if process.program == "dumb-init":
-        return not {"-c", "--single-child"} & set(options)
-    return process.program.startswith("tini") and "-g" in options

@@ -23,7 +23,7 @@ class Process:
 
     `caught`, `ignored` and `blocked` are sets of signal numbers, `blocked` those that no thread would take.
     `inside` has its process ids from the namespace of /proc down to its own: more than one if it lives in a
-    namespace below.
+    namespace below. `group` is its process group in its own namespace, 0 where that cannot be known.
     """
 
     pid: int
@@ -43,9 +43,18 @@ class Process:
 
     @property
     def command_line(self) -> str:
-        """The command in one line, quoted as for a shell, the end of a long one left out."""
-        line = "".join(each if each.isprintable() else " " for each in shlex.join(self.command))
-        return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
+        """The command in one line that can be printed, quoted as for a shell, the end of a long one left out;
+        `?` for one without, such as a zombie.
+        """
+        return shown(shlex.join(self.command)) or "?"
+
+
+def shown(text: str, most: int = _SHOWN) -> str:
+    """`text` in one line of at most `most` characters, all of which can be printed: what cannot is a space,
+    the end of a long one is left out.
+    """
+    line = "".join(each if each.isprintable() else " " for each in text[: most + 1])
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 class ProcessTable:
@@ -60,9 +69,12 @@ class ProcessTable:
         other processes.
         """
         try:
-            return self._root.joinpath("self").readlink() == Path(str(os.getpid()))
+            if str(self._root.joinpath("self").readlink()) != str(os.getpid()):
+                return False
         except OSError:
             return False
+        ours = self.read(os.getpid())
+        return ours is None or len(ours.inside) == 1  # else it only happens to have the same number above
 
     @property
     def is_machines(self) -> bool:
@@ -111,6 +123,25 @@ class ProcessTable:
                 return chain, False
             chain.insert(0, parent)
         return chain, True
+
+    def children(self, pid: int) -> list[int]:
+        """Those that the first thread of a process has started or been given to reap, the oldest first; none
+        where the kernel does not say (CONFIG_PROC_CHILDREN).
+        """
+        return [int(each) for each in (self._text(pid, f"task/{pid}/children") or "").split()]
+
+    def waits_for_signals(self, pid: int) -> bool | None:
+        """Whether one of its threads is in sigtimedwait(2), as after sigwait(3): while it is, the kernel
+        shows what it waits for as neither caught nor blocked. None where that cannot be seen.
+        """
+        try:
+            threads = list(self._of(pid, "task").iterdir())
+        except OSError:
+            return None
+        places = [(_read(thread / "wchan") or "0").strip() for thread in threads]
+        if any("sigtimedwait" in place for place in places):
+            return True
+        return None if "0" in places else False  # 0: it runs just now, or whoever asks may not know
 
     def cgroup(self, pid: int) -> str | None:
         """The control groups of a process as the kernel writes them; None where it is gone."""

@@ -5,137 +5,175 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from graceful.processes import Process
+from graceful import shells
+from graceful.processes import Process, shown
 
+_LONGEST: Final = 400  # characters of a remedy: it is a line in a log
 _OPERATORS: Final = ("&&", "||", ";", "|", "\n", "&")
-_ASSIGNMENTS: Final = re.compile(r"\s*(?:[A-Za-z_]\w*=\S*\s+)*")
-_ALL_ARGUMENTS: Final = frozenset({'"$@"', "$@", "$*", '"$*"'})
+_ASSIGNMENTS: Final = re.compile(r"""\s*(?:[A-Za-z_]\w*=(?:"[^"]*"|'[^']*'|[^\s"'])*\s+)*""")
+_FOR_SHELLS: Final = re.compile(r"[$`*?\[\]~<>(){}!#\\]")
+_ALL_ARGUMENTS: Final = frozenset({'"$@"', "$@", "$*", '"$*"', '"${@}"', "${@}"})
+# Each becomes the command that is behind it.
+_BECOMES_ANOTHER: Final = frozenset(
+    {"chroot", "chrt", "env", "gosu", "ionice", "nice", "nohup", "setpriv", "stdbuf", "su-exec", "taskset"}
+)
+_ENDS_OF_BLOCKS: Final = frozenset({"", "fi", "done", "esac", "}"})
+_ON_EVERY_PATH: Final = re.compile(r"^(?:/usr/local|/usr)?/s?bin/(?=[^/]+$)")
 
-ReadScript = Callable[[str], "str | None"]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithExec:
+    """A text for a shell with `exec` before the command that starts the service.
+
+    `line` is all of it up to the end of that command, `command` that command alone; `left_out` came after it:
+    nothing follows an exec.
+    """
+
+    line: str
+    command: str
+    left_out: str
+
+    @property
+    def words(self) -> list[str]:
+        """The command in words without `exec`; none where only a shell can make sense of the line."""
+        simple = self.line.removeprefix("exec ")
+        if self.line != self.command or simple == self.line or _FOR_SHELLS.search(simple):
+            return []
+        return _words(simple)
 
 
-def instead_of(keeper: Process, following: Process, script: ReadScript) -> str:
+def instead_of(keeper: Process, following: Process, read: shells.ReadScript) -> str:
     """One sentence: what to write so that SIGTERM goes past `keeper` to the process that `following` it has
-    started.
+    started. One line, and none that is endless.
     """
     typed = as_typed(following.command)
-    text, path = script_of(keeper)
+    text, path = shells.script_of(keeper) if shells.is_shell(keeper) else (None, None)
     if text is not None:
-        found = with_exec(text, typed)
-        if found is None or found == (f"exec {shlex.join(typed)}", ""):
-            return f"Write the exec form: {exec_form(typed)}"
-        line, left_out = found
-        return f"Write: CMD {line}{_why_left_out(left_out)}"
+        return _instead_of_text(keeper, text, typed)
     if path is not None:
-        body = script(path) or ""
-        hands_on = any(words in body for words in _ALL_ARGUMENTS)
-        last = 'exec "$@"' if hands_on else f"exec {shlex.join(typed)}"
-        return f"End {path} with: {last}"
+        return _instead_of_script(path, read(path) or "", typed)
     return f"Make it PID 1 in the exec form: {exec_form(typed)}"
+
+
+def _instead_of_text(shell: Process, text: str, typed: Sequence[str]) -> str:
+    found = with_exec(text, typed)
+    if found is None:
+        return f"Write the exec form: {exec_form(typed)}"
+    place = shell.command.index(text)
+    rest, options = shell.command[place + 1 :], shell.command[1:place]
+    needs_its_shell = bool(rest) or any("l" in each or "i" in each for each in options)
+    if found.words and not needs_its_shell:
+        return f"Write the exec form: {exec_form(found.words)}{_why_left_out(found.left_out)}"
+    if "\n" in found.line or len(found.line) > _LONGEST:
+        return f"Put exec before the command that starts the service: {shown(found.command, _LONGEST)}"
+    if rest or tuple(options) != ("-c",) or shell.program not in {"sh", "dash", "ash"}:
+        form = exec_form([*shell.command[:place], found.line, *rest])
+        return f"Write: {form}{_why_left_out(found.left_out)}"
+    return f"Write: CMD {shown(found.line, _LONGEST)}{_why_left_out(found.left_out)}"
+
+
+def _instead_of_script(path: str, body: str, typed: Sequence[str]) -> str:
+    found = with_exec(body, typed)
+    if found is None:
+        last = '"$@"' if any(words in body for words in _ALL_ARGUMENTS) else shlex.join(typed)
+        return f"End {shown(path)} with: exec {shown(last, _LONGEST)}"
+    return f"In {shown(path)} write: {shown(found.command, _LONGEST)}{_why_left_out(found.left_out)}"
 
 
 def as_typed(command: Sequence[str]) -> tuple[str, ...]:
     """The command as somebody would write it: without the interpreter that a script's first line brings in,
-    and without the folders that PATH knows.
+    and without the folders that are on every PATH.
     """
     words = list(command)
     is_script = len(words) > 1 and "/bin/" in words[1] and "." not in words[1].rpartition("/")[2]
     if is_script and words[0].rpartition("/")[2].startswith(("python", "pypy")):
         del words[0]
-    if words and "/bin/" in words[0]:
-        words[0] = words[0].rpartition("/")[2]
+    if words:
+        words[0] = _ON_EVERY_PATH.sub("", words[0])
     return tuple(words)
 
 
 def exec_form(command: Sequence[str]) -> str:
     """`CMD ["graceful", "run", "app:app"]`, as a Dockerfile has it."""
-    return f"CMD {json.dumps(list(command), ensure_ascii=False)}"
+    words = json.dumps(list(command), ensure_ascii=False)
+    return shown(f"CMD {words if words.isprintable() else json.dumps(list(command))}", _LONGEST)
 
 
-def script_of(shell: Process) -> tuple[str | None, str | None]:
-    """The text that a shell was given with -c, or else the path of its script; neither where it reads its
-    standard input.
+def with_exec(text: str, typed: Sequence[str]) -> WithExec | None:
+    """`text` with `exec` before the command that has become the process `typed`. None where that is not
+    found, or where an exec would not help: in a pipeline or in parentheses, which are shells of their own.
     """
-    words = list(shell.command[1:])
-    if shell.program == "busybox":
-        del words[:1]
-    while words and words[0].startswith(("-", "+")):
-        option = words.pop(0)
-        if option == "--":
-            break
-        if not option.startswith("--") and "c" in option and words:
-            return words[0], None
-        if option[1:] in {"o", "O"} and words:
-            del words[0]
-    return None, words[0] if words else None
+    pieces = list(_commands_in(shells.without_comments(text)))
+    names = {each.rpartition("/")[2] for each in typed[:2]}
+    likeness = [_likeness(command, names, typed) for command, _ in pieces]
+    if not any(likeness):
+        return None
+    place = max(range(len(pieces)), key=lambda each: (likeness[each], each))
+    lead = _assignments_of(pieces[place][0])
+    command = f"{lead}exec {pieces[place][0][len(lead) :].strip()}"
+    before = "".join(words + operator for words, operator in pieces[:place])
+    if (before.endswith("|") and not before.endswith("||")) or before.count("(") > before.count(")"):
+        return None
+    after = pieces[place][1] + "".join(words + operator for words, operator in pieces[place + 1 :])
+    return WithExec(line=f"{before}{command}".strip(), command=command.strip(), left_out=after.strip())
 
 
-def is_interactive(shell: Process) -> bool:
-    """Whether somebody sits at it: it was given neither a text nor a script."""
-    return script_of(shell) == (None, None)
+def _likeness(piece: str, names: set[str], typed: Sequence[str]) -> int:
+    """How many words of `typed` are in a command; 0 where it starts something else."""
+    words = _words(piece[len(_assignments_of(piece)) :])
+    if not words:
+        return 0
+    if words[0] in _ALL_ARGUMENTS:
+        return 1
+    first = words[0].rpartition("/")[2]
+    if first in _BECOMES_ANOTHER:
+        first = next((each for word in words[1:] if (each := word.rpartition("/")[2]) in names), first)
+    return len({*typed} & {*words}) + 1 if first in names else 0
 
 
-def may_wait(shell: Process, script: ReadScript) -> bool:
-    """Whether a shell may be in its `wait`, which a trap interrupts, and not in a command, which it does not.
-    True where its text cannot be read.
-    """
-    text, path = script_of(shell)
-    if text is None and path is not None:
-        text = script(path)
-    return text is None or re.search(r"\bwait\b|\bsource\b|\beval\b|(?:^|[\s;&])\.\s", text) is not None
+def _assignments_of(piece: str) -> str:
+    lead = _ASSIGNMENTS.match(piece)
+    return lead.group() if lead else ""
 
 
-def with_exec(text: str, typed: Sequence[str]) -> tuple[str, str] | None:
-    """`text` up to the command that starts the service, with `exec` before that, and what had to be left out:
-    nothing follows an exec. None where the command is not found.
-    """
-    pieces = _commands_in(text)
-    wanted = {typed[0].rpartition("/")[2]} if typed else set()
-    for place in range(len(pieces) - 1, -1, -1):
-        lead = _ASSIGNMENTS.match(pieces[place][0])
-        assignments = lead.group() if lead else ""
-        command = pieces[place][0][len(assignments) :].strip()
-        first = command.split(maxsplit=1)[0] if command else ""
-        if first.strip("\"'").rpartition("/")[2] not in wanted and first not in _ALL_ARGUMENTS:
-            continue
-        before = "".join(words + operator for words, operator in pieces[:place])
-        if before.endswith("|") and not before.endswith("||"):
-            return None  # a pipeline's parts run in shells of their own
-        after = pieces[place][1] + "".join(words + operator for words, operator in pieces[place + 1 :])
-        return f"{before}{assignments}exec {command}".strip(), after.strip()
-    return None
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:  # quotes that do not end: cut where none should be
+        return command.split()
 
 
 def _why_left_out(rest: str) -> str:
     if rest.startswith("|") and not rest.startswith("||"):
         return "   (without the pipe: the engine keeps the output)"
-    return "   (nothing can follow an exec)" if rest.strip(";") else ""
+    follows = set(re.split(r"[\s;]+", rest)) - _ENDS_OF_BLOCKS
+    return "   (nothing can follow an exec)" if follows else ""
 
 
-def _commands_in(text: str) -> list[tuple[str, str]]:
+def _commands_in(text: str) -> Iterator[tuple[str, str]]:
     """The text cut at the operators between commands, each with the operator that follows it."""
-    pieces, begin, place, quote = [], 0, 0, ""
+    begin, place, quote = 0, 0, ""
     while place < len(text):
         character = text[place]
-        operator = next((each for each in _OPERATORS if text.startswith(each, place)), "")
         if character == "\\" and quote != "'":
             place += 2
         elif quote or character in "\"'":
             quote = "" if character == quote else (quote or character)
             place += 1
-        elif operator and not _redirects(text, place):
-            pieces.append((text[begin:place], operator))
+        elif operator := _operator_at(text, place):
+            yield text[begin:place], operator
             place = begin = place + len(operator)
         else:
             place += 1
-    return [*pieces, (text[begin:], "")]
+    yield text[begin:], ""
 
 
-def _redirects(text: str, place: int) -> bool:
-    """Whether the `&` at `place` belongs to a redirection: `2>&1`, `&>file`."""
-    return text[place] == "&" and (
-        text[place - 1 : place] in {">", "<"} or text[place + 1 : place + 2] == ">"
-    )
+def _operator_at(text: str, place: int) -> str:
+    """The operator between commands that begins there, or nothing; the `&` of `2>&1` and `&>file` is none."""
+    found = next((each for each in _OPERATORS if text.startswith(each, place)), "")
+    redirects = text[max(place - 1, 0) : place] in {">", "<"} or text[place + 1 : place + 2] == ">"
+    return "" if found == "&" and redirects else found

@@ -38,6 +38,13 @@ _AT_TERMINAL: Final = (
 )
 
 
+def environment_of_a_service(cwd: Path, more: Mapping[str, str]) -> dict[str, str]:
+    """The parent's, without what would change how a service behaves, and with the folders of its modules."""
+    environ = {name: value for name, value in os.environ.items() if not _FOREIGN.match(name)}
+    path = os.pathsep.join(filter(None, [str(cwd), str(HERE), environ.get("PYTHONPATH")]))
+    return {**environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "", "GRACEFUL_GRACE_PERIOD": "30", **more}
+
+
 class Service:
     """One process, in a session of its own, and everything that it has written, in order."""
 
@@ -49,9 +56,7 @@ class Service:
         pass_fds: Sequence[int] = (),
         terminal: bool = False,
     ) -> None:
-        environ = {name: value for name, value in os.environ.items() if not _FOREIGN.match(name)}
-        path = os.pathsep.join(filter(None, [str(cwd), str(HERE), environ.get("PYTHONPATH")]))
-        environ |= {"PYTHONPATH": path, "PYTHONUNBUFFERED": "", "GRACEFUL_GRACE_PERIOD": "30", **environment}
+        environ = environment_of_a_service(cwd, environment)
         self._written = bytearray()
         self._news = threading.Condition()
         self._over = False
