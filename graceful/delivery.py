@@ -40,9 +40,7 @@ class Fate(Enum):
     DIES = "has no handler for it, and dies of it"
     IGNORED = "ignores it"
     BLOCKED = "blocks it in every thread"
-    HELD = (
-        "has a trap for it, but a shell gets to its traps only when the command that it waits for has ended"
-    )
+    HELD = "takes it, but a shell gets to that only when the command that it waits for has ended"
     ENDS = "has a trap on EXIT: it runs that, and ends"
     UNSEEN = "takes it; whether it passes it on cannot be seen"
     MAY_TAKE = "shows no handler for it; whether it takes it in another way cannot be seen"
@@ -195,13 +193,26 @@ def _lost(table: ProcessTable, links: list[Link], keeper: Link) -> Delivery:
 
 def _instead(table: ProcessTable, links: list[Link], keeper: Link) -> str:
     if keeper is not links[-1]:
-        following = links[links.index(keeper) + 1].process
-        return remedies.instead_of(
-            keeper.process, following, functools.partial(table.script, keeper.process.pid)
-        )
+        return _past(table, links[links.index(keeper) :])
     if keeper.fate is Fate.BLOCKED:
         return "A blocked signal is inherited: take the block from whoever starts it"
     return "Start it with `graceful run MODULE:APP`, or wrap the app: app = Runtime().wrap(app)"
+
+
+def _past(table: ProcessTable, links: list[Link]) -> str:
+    """What to write so that the signal goes past the first of `links`, and past the shells right behind it,
+    which would keep it just as well.
+    """
+    keeper = links[0].process
+    behind = next(place for place, each in enumerate(links) if place and not _is_keeping_shell(each))
+    runs_script = shells.is_shell(keeper) and shells.script_of(keeper)[1] is not None
+    following = links[1 if runs_script else behind].process
+    here = remedies.instead_of(keeper, following, functools.partial(table.script, keeper.pid))
+    return f"{here}. {_past(table, links[1:])}" if runs_script and behind > 1 else here
+
+
+def _is_keeping_shell(link: Link) -> bool:
+    return shells.is_shell(link.process) and link.fate in CONSEQUENCE
 
 
 def _link(table: ProcessTable, process: Process, chain: list[Process]) -> Link:
@@ -259,7 +270,7 @@ def _fate_at_shell(table: ProcessTable, shell: Process) -> Fate:
         return _fate_without_handler(table, shell, waits=None if is_yet_to_trap else False)
     if text is None or shells.gets_to_its_traps(text):
         return Fate.UNSEEN
-    ends = shells.ends_by_exit_trap(text)
+    ends = shells.ends_by_exit_trap(shell, text)
     return Fate.UNSEEN if ends is None else Fate.ENDS if ends else Fate.HELD
 
 
@@ -346,8 +357,12 @@ def _is_init(process: Process) -> bool:
 
 def _is_known(process: Process) -> bool:
     """Whether it hands SIGTERM to its child, if it takes it."""
-    command = process.command
-    if _is_init(process) or process.program == "timeout" or "".join(command[:1]).startswith(_TITLE):
+    return _is_init(process) or process.program == "timeout" or is_server(process)
+
+
+def is_server(process: Process) -> bool:
+    """Whether it is one of the servers of Python's that hand SIGTERM to their workers."""
+    if "".join(process.command[:1]).startswith(_TITLE):
         return True
-    words = [each.rpartition("/")[2] for each in command[:3]]
+    words = [each.rpartition("/")[2] for each in process.command[:3]]
     return not _SERVERS.isdisjoint(words[:2]) or (words[1:2] == ["-m"] and not _SERVERS.isdisjoint(words[2:]))

@@ -151,7 +151,7 @@ def _why_left_out(rest: str) -> str:
     if rest.startswith("|") and not rest.startswith("||"):
         return "   (without the pipe: the engine keeps the output)"
     follows = set(re.split(r"[\s;]+", rest)) - _ENDS_OF_BLOCKS
-    return "   (nothing can follow an exec)" if follows else ""
+    return "   (without what follows it: nothing can follow an exec)" if follows else ""
 
 
 def _commands_in(text: str) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ ReadScript: TypeAlias = Callable[[str], "str | None"]
 _NAMES: Final = frozenset(
     {"sh", "dash", "bash", "ash", "busybox", "ksh", "ksh93", "mksh", "zsh", "fish", "rbash", "yash"}
 )
+_END_BY_EXIT_TRAPS: Final = frozenset({"sh", "bash", "rbash", "ksh", "ksh93"})  # sh may be a bash
 _VALUED: Final = frozenset({"--rcfile", "--init-file"})
 # It waits, runs something beside itself, or runs what is written elsewhere: a trap may be looked at. `&` is
 # none of `&&`, `>&`, `<&` and `&>`; `wait` is not a part of `wait-for-it.sh`.
@@ -97,11 +98,11 @@ def sets_a_trap(text: str | None) -> bool:
     return text is not None and _SETS_A_TRAP.search(text) is not None
 
 
-def ends_by_exit_trap(text: str) -> bool | None:
-    """Whether a shell that catches SIGTERM does so for the sake of a trap on EXIT, as bash does, and so ends
-    at once. None where that trap may tell others before.
+def ends_by_exit_trap(shell: Process, text: str) -> bool | None:
+    """Whether a shell that catches SIGTERM does so for the sake of a trap on EXIT, as bash and ksh do, and so
+    ends at once. None where that trap may tell others before.
     """
-    if _SETS_AN_EXIT_TRAP.search(text) is None:
+    if shell.program not in _END_BY_EXIT_TRAPS or _SETS_AN_EXIT_TRAP.search(text) is None:
         return False
     if _KILLS.search(text) is not None:
         return None

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Final
 
 from graceful import signals
-from graceful.delivery import Answer, Delivery, came_from_outside, examine
+from graceful.delivery import Answer, Delivery, came_from_outside, examine, is_server
 from graceful.errors import SettingsError
 from graceful.platforms import detect
 from graceful.processes import Process, ProcessTable
@@ -68,18 +68,23 @@ def diagnose(table: ProcessTable, pid: int) -> Finding:
 
 
 def services(table: ProcessTable, own: int) -> list[int]:
-    """Which processes to look at where nobody has said: the Python processes that no other Python process has
-    started, beside the one with the id `own` and those that it was started by.
+    """Which processes to look at where nobody has said, without `own` and those that it was started by: each
+    `graceful run` and each known server of Python's, and other Python processes that have started none; of
+    those that started each other, the first.
 
     On a host, where most Python processes are no service, only those of the command `graceful run`.
     """
     here = table.read(own)
-    ours = set() if here is None else {each.pid for each in table.with_ancestors(here)[0]} - {1}
-    found = [each for pid in table.pids() if pid not in ours | {own} and (each := table.read(pid))]
+    ours = {own} if here is None else {each.pid for each in table.with_ancestors(here)[0]} - {1}
+    found = [each for pid in table.pids() if pid not in ours and (each := table.read(pid))]
     if table.is_machines:
         return [each.pid for each in found if _is_graceful_run(each)]
-    pythons = [each for each in found if _is_python(each)]
-    return [each.pid for each in pythons if _is_service(table, each)]
+    chains = [table.with_ancestors(each)[0] for each in found if _is_python(each)]
+    chains = [each for each in chains if not came_from_outside(table, each[0])]  # an exec probe is no service
+    servers = [each for each in chains if _is_server(each[-1]) and not any(map(_is_server, each[:-1]))]
+    above = {each.pid for chain in servers for each in chain}
+    others = [each for each in chains if not any(map(_is_python, each[:-1])) and each[-1].pid not in above]
+    return sorted(each[-1].pid for each in servers + others)
 
 
 def orphans(table: ProcessTable) -> list[Process]:
@@ -100,14 +105,12 @@ def _name_of(number: int) -> str:
         return str(number)
 
 
-def _is_service(table: ProcessTable, process: Process) -> bool:
-    """Whether no other Python process has started it, nor somebody outside: an exec probe is no service."""
-    chain, _ = table.with_ancestors(process)
-    return not any(_is_python(each) for each in chain[:-1]) and not came_from_outside(table, chain[0])
-
-
 def _is_python(process: Process) -> bool:
-    return process.program.startswith(("python", "pypy", "gunicorn: master"))
+    return process.program.startswith(("python", "pypy")) or _is_server(process)
+
+
+def _is_server(process: Process) -> bool:
+    return _is_graceful_run(process) or is_server(process)
 
 
 def _is_graceful_run(process: Process) -> bool:
@@ -178,14 +181,15 @@ def _ask_systemd(unit: str) -> dict[str, str]:
     systemctl = shutil.which("systemctl")
     if systemctl is None:
         return {}
-    command = [systemctl, "show", "--property=KillMode,TimeoutStopUSec", "--", unit]
+    command = [systemctl, "show", "--property=LoadState,KillMode,TimeoutStopUSec", "--", unit]
     try:
         ended = subprocess.run(  # noqa: S603 - the system's own program, with a unit's name from the kernel
             command, capture_output=True, text=True, timeout=_SYSTEMD_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return {}
-    return dict(line.split("=", 1) for line in ended.stdout.splitlines() if "=" in line)
+    found = dict(line.split("=", 1) for line in ended.stdout.splitlines() if "=" in line)
+    return found if found.get("LoadState") == "loaded" else {}  # it has defaults for what it does not know
 
 
 _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
