@@ -282,11 +282,12 @@ def _fate_at_init(table: ProcessTable, init: Process, following: Process) -> Fat
     is_own = children[:1] == [following.pid] and following.group in {0, following.inside[-1]}
     if len(children) > 1 and not is_own:
         return Fate.PASSED_ELSEWHERE
-    options = list(takewhile(lambda word: word.startswith("-") and word != "--", init.command[1:]))
     if init.program == "dumb-init":
+        options = {*takewhile(lambda word: word.startswith("-") and word != "--", init.command[1:])}
         if any(each.startswith(("-r", "--rewrite")) for each in options):
             return Fate.UNSEEN  # perhaps as another signal
-        return Fate.PASSED_ON if {"-c", "--single-child"} & {*options} else Fate.PASSED_TO_GROUP
+        return Fate.PASSED_ON if options & {"-c", "--single-child"} else Fate.PASSED_TO_GROUP
+    options = {*takewhile(lambda word: word != "--", init.command[1:])}
     if "-g" in options or "TINI_KILL_PROCESS_GROUP" in (table.environment(init.pid) or {}):
         return Fate.PASSED_TO_GROUP
     return Fate.PASSED_ON

@@ -46,7 +46,13 @@ class Process:
         """The command in one line that can be printed, quoted as for a shell, the end of a long one left out;
         `?` for one without, such as a zombie.
         """
-        return shown(shlex.join(self.command)) or "?"
+        return shown(" ".join(_quoted(each) for each in self.command)) or "?"
+
+
+def _quoted(word: str) -> str:
+    """As for a shell, in the quotes that are easier to read."""
+    only_single = "'" in word and not any(each in word for each in '"$`\\!')
+    return f'"{word}"' if only_single else shlex.quote(word)
 
 
 def shown(text: str, most: int = _SHOWN) -> str:
@@ -108,9 +114,10 @@ class ProcessTable:
         except (KeyError, ValueError):  # not what the kernel writes: a procfs of something else's
             return None
 
-    def pids(self) -> list[int]:
-        """The ids of all processes that can be seen, ascending."""
-        return sorted(int(each.name) for each in self._root.iterdir() if each.name.isdecimal())
+    def everyone(self) -> list[Process]:
+        """All processes that can be seen, in the order of their ids."""
+        pids = sorted(int(each.name) for each in self._root.iterdir() if each.name.isdecimal())
+        return [each for pid in pids if (each := self.read(pid))]
 
     def with_ancestors(self, process: Process) -> tuple[list[Process], bool]:
         """The chain that ends in `process`, its oldest ancestor first, and whether that one is the end of it:

@@ -13,6 +13,7 @@ from graceful import shells
 from graceful.processes import Process, shown
 
 _LONGEST: Final = 400  # characters of a remedy: it is a line in a log
+_LONGEST_REST: Final = 60
 _OPERATORS: Final = ("&&", "||", ";", "|", "\n", "&")
 _ASSIGNMENTS: Final = re.compile(r"""\s*(?:[A-Za-z_]\w*=(?:"[^"]*"|'[^']*'|[^\s"'])*\s+)*""")
 _FOR_SHELLS: Final = re.compile(r"[$`*?\[\]~<>(){}!#\\]")
@@ -22,6 +23,7 @@ _BECOMES_ANOTHER: Final = frozenset(
     {"chroot", "chrt", "env", "gosu", "ionice", "nice", "nohup", "setpriv", "stdbuf", "su-exec", "taskset"}
 )
 _ENDS_OF_BLOCKS: Final = frozenset({"", "fi", "done", "esac", "}"})
+_READS_A_PROFILE: Final = re.compile(r"--login|-[A-Za-z]*[il]")
 _ON_EVERY_PATH: Final = re.compile(r"^(?:/usr/local|/usr)?/s?bin/(?=[^/]+$)")
 
 
@@ -43,7 +45,10 @@ class WithExec:
         simple = self.line.removeprefix("exec ")
         if self.line != self.command or simple == self.line or _FOR_SHELLS.search(simple):
             return []
-        return _words(simple)
+        try:
+            return shlex.split(simple)
+        except ValueError:  # it is cut where a shell would not: at an operator in a here-document, say
+            return []
 
 
 def instead_of(keeper: Process, following: Process, read: shells.ReadScript) -> str:
@@ -65,15 +70,15 @@ def _instead_of_text(shell: Process, text: str, typed: Sequence[str]) -> str:
         return f"Write the exec form: {exec_form(typed)}"
     place = shell.command.index(text)
     rest, options = shell.command[place + 1 :], shell.command[1:place]
-    needs_its_shell = bool(rest) or any("l" in each or "i" in each for each in options)
+    needs_its_shell = bool(rest) or any(_READS_A_PROFILE.match(each) for each in options)
     if found.words and not needs_its_shell:
-        return f"Write the exec form: {exec_form(found.words)}{_why_left_out(found.left_out)}"
+        return f"Write the exec form: {exec_form(found.words)}{_what_is_left_out(found.left_out)}"
     if "\n" in found.line or len(found.line) > _LONGEST:
         return f"Put exec before the command that starts the service: {shown(found.command, _LONGEST)}"
     if rest or tuple(options) != ("-c",) or shell.program not in {"sh", "dash", "ash"}:
         form = exec_form([*shell.command[:place], found.line, *rest])
-        return f"Write: {form}{_why_left_out(found.left_out)}"
-    return f"Write: CMD {shown(found.line, _LONGEST)}{_why_left_out(found.left_out)}"
+        return f"Write: {form}{_what_is_left_out(found.left_out)}"
+    return f"Write: CMD {shown(found.line, _LONGEST)}{_what_is_left_out(found.left_out)}"
 
 
 def _instead_of_script(path: str, body: str, typed: Sequence[str]) -> str:
@@ -81,7 +86,7 @@ def _instead_of_script(path: str, body: str, typed: Sequence[str]) -> str:
     if found is None:
         last = '"$@"' if any(words in body for words in _ALL_ARGUMENTS) else shlex.join(typed)
         return f"End {shown(path)} with: exec {shown(last, _LONGEST)}"
-    return f"In {shown(path)} write: {shown(found.command, _LONGEST)}{_why_left_out(found.left_out)}"
+    return f"In {shown(path)} write: {shown(found.command, _LONGEST)}{_what_is_left_out(found.left_out)}"
 
 
 def as_typed(command: Sequence[str]) -> tuple[str, ...]:
@@ -143,15 +148,16 @@ def _assignments_of(piece: str) -> str:
 def _words(command: str) -> list[str]:
     try:
         return shlex.split(command)
-    except ValueError:  # quotes that do not end: cut where none should be
+    except ValueError:  # as in `WithExec.words`
         return command.split()
 
 
-def _why_left_out(rest: str) -> str:
-    if rest.startswith("|") and not rest.startswith("||"):
-        return "   (without the pipe: the engine keeps the output)"
-    follows = set(re.split(r"[\s;]+", rest)) - _ENDS_OF_BLOCKS
-    return "   (without what follows it: nothing can follow an exec)" if follows else ""
+def _what_is_left_out(rest: str) -> str:
+    if not set(re.split(r"[\s;]+", rest)) - _ENDS_OF_BLOCKS:
+        return ""
+    is_pipe = rest.startswith("|") and not rest.startswith("||")
+    why = ": the engine keeps the output" if is_pipe else ", for which a shell would have to stay"
+    return f"   (this leaves out `{shown(rest, _LONGEST_REST)}`{why})"
 
 
 def _commands_in(text: str) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,8 @@ It runs beside the service, in its container or on its host, and only reads /pro
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import sys
@@ -19,6 +21,9 @@ from graceful.processes import Process, ProcessTable
 _EXIT_CODES: Final = {Answer.ARRIVES: 0, Answer.LOST: 1, Answer.UNKNOWN: 3}
 _USAGE: Final = 2
 _SHOWN: Final = 5
+_HIDDEN: Final = (
+    "; other users' processes are hidden (hidepid of /proc): ask as the user of the service, or as root"
+)
 
 _EPILOG: Final = """\
 examples:
@@ -76,23 +81,25 @@ def main(argv: list[str]) -> int:
         options = _parser().parse_args(argv)
     except SystemExit as end:  # argparse's way: 0 after --help, 2 after wrong usage
         return int(end.code or 0)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a command line may hold what the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     table = ProcessTable()
     if not table.is_readable:
         return _say_unknown("there is no /proc of this PID namespace to read", as_json=options.json)
-    pids = [options.pid] if options.pid else services(table, os.getpid())
+    everyone = table.everyone()
+    hidden = "" if any(each.pid == 1 for each in everyone) else _HIDDEN
     findings = []
-    for pid in pids:
-        try:
+    for pid in [options.pid] if options.pid else services(table, everyone, os.getpid()):
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
             findings.append(diagnose(table, pid))
-        except ProcessLookupError:
-            if options.pid:
-                sys.stderr.write(
-                    f"graceful doctor: process {pid} is not there, or cannot be seen from here\n"
-                )
-                return _USAGE
+    if not findings and options.pid and not hidden:
+        sys.stderr.write(f"graceful doctor: found no process {options.pid}; expected one that runs here\n")
+        return _USAGE
     if not findings:
-        return _say_unknown("found no service here; say which process: --pid N", as_json=options.json)
-    left = orphans(table)
+        missing = f"no process {options.pid}" if options.pid else "no service"
+        way_out = hidden or "; say which process: --pid N"
+        return _say_unknown(f"found {missing} here{way_out}", as_json=options.json)
+    left = orphans(everyone)
     text = json.dumps(_as_dict(table, findings, left)) if options.json else _as_text(table, findings, left)
     sys.stdout.write(f"{text}\n")
     return _EXIT_CODES[_verdict(findings)]

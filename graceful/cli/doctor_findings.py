@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -17,6 +18,7 @@ from graceful.processes import Process, ProcessTable
 from graceful.settings import FIELDS, Settings, resolve
 
 _SYSTEMD_SECONDS: Final = 3.0
+_THE_LIBRARYS: Final = frozenset({32, 33})
 # What a manifest must say for another grace period than the default; None: the platform's is fixed.
 _WRITTEN_AS: Final[Mapping[str, str | None]] = {
     "kubernetes": "terminationGracePeriodSeconds: {}",
@@ -67,8 +69,8 @@ def diagnose(table: ProcessTable, pid: int) -> Finding:
     return Finding(delivery=delivery, budget=_budget(table, delivery.target, asked))
 
 
-def services(table: ProcessTable, own: int) -> list[int]:
-    """Which processes to look at where nobody has said, without `own` and those that it was started by: each
+def services(table: ProcessTable, everyone: Sequence[Process], own: int) -> list[int]:
+    """Which of `everyone` to look at where nobody has said, without `own` and those that started it: each
     `graceful run` and each known server of Python's, and other Python processes that have started none; of
     those that started each other, the first.
 
@@ -76,7 +78,7 @@ def services(table: ProcessTable, own: int) -> list[int]:
     """
     here = table.read(own)
     ours = {own} if here is None else {each.pid for each in table.with_ancestors(here)[0]} - {1}
-    found = [each for pid in table.pids() if pid not in ours and (each := table.read(pid))]
+    found = [each for each in everyone if each.pid not in ours]
     if table.is_machines:
         return [each.pid for each in found if _is_graceful_run(each)]
     chains = [table.with_ancestors(each)[0] for each in found if _is_python(each)]
@@ -87,21 +89,22 @@ def services(table: ProcessTable, own: int) -> list[int]:
     return sorted(each[-1].pid for each in servers + others)
 
 
-def orphans(table: ProcessTable) -> list[Process]:
+def orphans(everyone: Iterable[Process]) -> list[Process]:
     """The zombies that PID 1 has for a parent and does not reap."""
-    found = [table.read(pid) for pid in table.pids()]
-    return [each for each in found if each is not None and each.is_zombie and each.parent == 1]
+    return [each for each in everyone if each.is_zombie and each.parent == 1]
 
 
 def names_of(numbers: Iterable[int]) -> list[str]:
-    """`SIGTERM` for 15, in the order of the numbers; those without a name as they are."""
-    return [_name_of(number) for number in sorted(numbers)]
+    """`SIGTERM` for 15, in the order of the numbers; those without a name as they are, and without those that
+    the C library keeps for itself (signal(7), nptl(7)).
+    """
+    return [_name_of(number) for number in sorted(numbers) if number not in _THE_LIBRARYS]
 
 
 def _name_of(number: int) -> str:
     try:
         return signals.name_of(number)
-    except ValueError:  # a real-time signal, or one of the C library's own
+    except ValueError:  # a real-time signal
         return str(number)
 
 
@@ -196,7 +199,9 @@ _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d"
 
 
 def _seconds_of(text: str) -> float | None:
-    """Systemd's way to write a time, `1min 30s`; None for `infinity` and what is not written so."""
+    """Systemd's way to write a time, `1min 30s` or `infinity`; None for what is not written so."""
+    if text == "infinity":
+        return math.inf
     total = 0.0
     for word in text.split():
         number = word.rstrip("abcdefghijklmnopqrstuvwxyz")
