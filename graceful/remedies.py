@@ -84,8 +84,7 @@ def _instead_of_text(shell: Process, text: str, typed: Sequence[str]) -> str:
 def _instead_of_script(path: str, body: str, typed: Sequence[str]) -> str:
     found = with_exec(body, typed)
     if found is None:
-        last = '"$@"' if any(words in body for words in _ALL_ARGUMENTS) else shlex.join(typed)
-        return f"End {shown(path)} with: exec {shown(last, _LONGEST)}"
+        return f"End {shown(path)} with: exec {shown(shlex.join(typed), _LONGEST)}"
     return f"In {shown(path)} write: {shown(found.command, _LONGEST)}{_what_is_left_out(found.left_out)}"
 
 

@@ -115,7 +115,7 @@ def test_shells_that_are_needed(shell: list[str], expected: str | None) -> None:
         (f'#!/bin/sh\n# don\'t\nV=x {TYPED} --a "$@"\n', f'In /entry.sh write: V=x exec {TYPED} --a "$@"'),
         (f"if true; then\n  {TYPED}\nfi\n", f"In /entry.sh write: exec {TYPED}"),
         (f"{TYPED}\necho ended\n", f"In /entry.sh write: exec {TYPED}{left_out('echo ended')}"),
-        ('for each in "$@"; do\n  start "$each"\ndone\n', 'End /entry.sh with: exec "$@"'),
+        ('for each in "$@"; do\n  start "$each"\ndone\n', f"End /entry.sh with: exec {TYPED}"),
         ("start\n", f"End /entry.sh with: exec {TYPED}"),
         (None, f"End /entry.sh with: exec {TYPED}"),
     ],
