@@ -134,7 +134,7 @@ def examine(table: ProcessTable, pid: int, *, kill_mode: str | None = None) -> D
     if why_not is not None:
         return _unknown([_link(table, target, [target])], why_not)
     delivery = _follow(table, [_link(table, each, chain) for each in chain])
-    if delivery.keeper not in {None, delivery.links[-1]} and "DYNO" in (table.environment(pid) or {}):
+    if delivery.keeper not in {None, delivery.links[-1]} and (table.environment(pid) or {}).get("DYNO"):
         # https://devcenter.heroku.com/articles/dynos: to all processes, and what then ends first is not said
         return _unknown(delivery.links, f"Heroku signals every process of the dyno; but {delivery.why}")
     return delivery

@@ -56,8 +56,9 @@ def test_pid_1_without_a_handler(proc: FakeProc) -> None:
     assert (found.answer, fates(found)) == (Answer.LOST, [Fate.DROPPED])
     assert found.warning() == (
         "SIGTERM will not reach this service: this process, `python app.py`, has no handler for it: the "
-        "kernel drops such a signal to PID 1; nothing is drained, and all is killed at the end of the grace period "
-        "(exit code 137). Start it with `graceful run MODULE:APP`, or wrap the app: app = Runtime().wrap(app)"
+        "kernel drops such a signal to PID 1; nothing is drained, and all is killed at the end of the grace "
+        "period (exit code 137). Start it with `graceful run MODULE:APP`, or wrap the app: "
+        "app = Runtime().wrap(app)"
     )
 
 
@@ -135,8 +136,8 @@ def test_a_shell_as_pid_1(proc: FakeProc) -> None:
     assert found.keeper == found.links[0]
     assert found.warning() == (
         f"SIGTERM will not reach this service: PID 1, `/bin/sh -c 'cd /app && {TEXT}'`, has no handler for "
-        "it: the kernel drops such a signal to PID 1; nothing is drained, and all is killed at the end of the "
-        f"grace period (exit code 137). Write: CMD cd /app && exec {TEXT}"
+        "it: the kernel drops such a signal to PID 1; nothing is drained, and all is killed at the end of "
+        f"the grace period (exit code 137). Write: CMD cd /app && exec {TEXT}"
     )
 
 

@@ -18,7 +18,9 @@ from graceful.cli.doctor_findings import Finding, diagnose, names_of, orphans, s
 from graceful.delivery import CONSEQUENCE, Answer, Link
 from graceful.processes import Process, ProcessTable
 
-_EXIT_CODES: Final = {Answer.ARRIVES: 0, Answer.LOST: 1, Answer.UNKNOWN: 3}
+_FINE: Final = 0
+_NOT_FINE: Final = 1
+_CANNOT_TELL: Final = 3
 _USAGE: Final = 2
 _SHOWN: Final = 5
 _HIDDEN: Final = (
@@ -102,7 +104,8 @@ def main(argv: list[str]) -> int:
     left = orphans(everyone)
     text = json.dumps(_as_dict(table, findings, left)) if options.json else _as_text(table, findings, left)
     sys.stdout.write(f"{text}\n")
-    return _EXIT_CODES[_verdict(findings)]
+    verdicts = {each.is_fine for each in findings}
+    return _NOT_FINE if False in verdicts else _CANNOT_TELL if None in verdicts else _FINE
 
 
 def _say_unknown(why: str, *, as_json: bool) -> int:
@@ -110,12 +113,11 @@ def _say_unknown(why: str, *, as_json: bool) -> int:
         sys.stdout.write(json.dumps({"answer": Answer.UNKNOWN, "why": why, "processes": []}) + "\n")
     else:
         sys.stderr.write(f"graceful doctor: cannot tell: {why}\n")
-    return _EXIT_CODES[Answer.UNKNOWN]
+    return _CANNOT_TELL
 
 
-def _verdict(findings: Sequence[Finding]) -> Answer:
-    """The worst of them."""
-    answers = {each.answer for each in findings}
+def _worst(findings: Sequence[Finding]) -> Answer:
+    answers = {each.delivery.answer for each in findings}
     return next(each for each in (Answer.LOST, Answer.UNKNOWN, Answer.ARRIVES) if each in answers)
 
 
@@ -181,7 +183,7 @@ def _of_orphans(left: Sequence[Process]) -> Iterator[str]:
 def _as_dict(table: ProcessTable, findings: Sequence[Finding], left: Sequence[Process]) -> dict[str, Any]:
     init = table.read(1)
     return {
-        "answer": _verdict(findings),
+        "answer": _worst(findings),
         "pid1": None if init is None else list(init.command),
         "processes": [_one(each) for each in findings],
         "orphans": [each.pid for each in left],
@@ -193,7 +195,7 @@ def _one(finding: Finding) -> dict[str, Any]:
     return {
         "pid": target.pid,
         "command": list(target.command),
-        "answer": finding.answer,
+        "answer": delivery.answer,
         "why": delivery.why,
         "instead": delivery.instead,
         "kept_by": None if delivery.keeper is None else delivery.keeper.process.pid,

@@ -54,11 +54,13 @@ class Finding:
     budget: BudgetFinding
 
     @property
-    def answer(self) -> Answer:
-        """The verdict: a signal that arrives is not enough where the budget does not fit."""
-        if self.delivery.answer is Answer.ARRIVES and self.budget.fits is False:
-            return Answer.LOST
-        return self.delivery.answer
+    def is_fine(self) -> bool | None:
+        """The verdict: the signal arrives, and the budget fits as far as that can be seen. None where nobody
+        can tell whether it arrives.
+        """
+        if self.delivery.answer is Answer.UNKNOWN:
+            return None
+        return self.delivery.answer is Answer.ARRIVES and self.budget.fits is not False
 
 
 def diagnose(table: ProcessTable, pid: int) -> Finding:
@@ -124,8 +126,8 @@ def _is_graceful_run(process: Process) -> bool:
 def _budget(table: ProcessTable, process: Process, systemd: Mapping[str, str]) -> BudgetFinding:
     environment = table.environment(process.pid)
     if environment is None:
-        who = "its own user or root can"
-        return BudgetFinding(platform=None, fits=None, line=f"its environment cannot be read; {who}")
+        way_out = "ask as its own user, or as root"
+        return BudgetFinding(platform=None, fits=None, line=f"its environment cannot be read: {way_out}")
     platform = detect(
         environment,
         exists=lambda path: table.has_file(process.pid, path),
