@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
-from benchmarks import backlog, cpu, crowd, exits, imports, memory, middleware, rolling
+from benchmarks import backlog, cpu, crowd, doctor, exits, imports, memory, middleware, rolling
 from benchmarks.figures import Figure, Mark, MeasurementError, table
 from rig.replica import NotReadyError
 
@@ -27,6 +27,7 @@ _MEASUREMENTS: Final[Mapping[str, Measurement]] = {
     "imports": imports.measure,
     "middleware": middleware.measure,
     "exits": exits.measure,
+    "doctor": doctor.measure,
     "backlog": backlog.measure,
     "crowd": crowd.measure,
     "memory": memory.measure,
