@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import dis
+import itertools
 import json
 import re
 import shlex
@@ -21,6 +22,7 @@ from starlette.testclient import TestClient
 from uvicorn.main import main as uvicorn_command
 
 import graceful
+from demo.images import __main__ as images
 from graceful.cli import doctor, probe, run
 from graceful.cli.probe_target import parse_target
 from graceful.platforms import PROFILES
@@ -177,7 +179,28 @@ def check_curl(arguments: list[str]) -> None:
 
 def check_make(arguments: list[str]) -> None:
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert set(arguments) <= set(targets)
+    options = [word.removeprefix("ARGS=") for word in arguments if word.startswith("ARGS=")]
+    assert {word for word in arguments if not word.startswith("ARGS=")} <= set(targets)
+    if options:
+        assert arguments[0] == "images", "options are checked of this target alone"
+        images.parser().parse_args(shlex.split(options[0]))
+
+
+def check_docker(arguments: list[str]) -> None:
+    command, *words = arguments
+    assert command in {"build", "run", "stop"}
+    if command == "build":
+        text = (ROOT / words[words.index("-f") + 1]).read_text()
+        for word in (after for option, after in itertools.pairwise(words) if option == "--build-arg"):
+            assert f"\nARG {word.partition('=')[0]}=" in text
+        assert words[-1] == "."
+    elif command == "run":
+        assert words[-1] in {"graceful-exec", "graceful-shell-sh"} or words[-7:-3] == [
+            "pip",
+            "download",
+            "-d",
+            "wheels",
+        ]
 
 
 def check_pip(arguments: list[str]) -> None:
@@ -198,6 +221,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "uvicorn": check_uvicorn,
     "gunicorn": check_gunicorn,
     "curl": check_curl,
+    "docker": check_docker,
     "make": check_make,
     "pip": check_pip,
     "python": check_python,

@@ -26,7 +26,7 @@ _SIGTERM_CODE = 143
 
 def main() -> int:
     """Build, try, tell, clear away."""
-    options = _options()
+    options = parser().parse_args()
     cases = [case for case in CASES.values() if not options.only or case.name in options.only]
     terms = Terms(grace=options.grace, request=options.request, lame_duck=options.lame_duck)
     wanted = Wanted(cases=cases, engine=options.engine, base=options.base)
@@ -75,21 +75,22 @@ def try_all(found: Opened, cases: Sequence[Case], terms: Terms) -> list[Row]:
     return rows
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """What can be asked for."""
+    found = argparse.ArgumentParser(
         prog="make images ARGS=",
         description="Builds the Dockerfiles, runs each image, and stops it with a slow request in flight.",
         allow_abbrev=False,
     )
-    parser.add_argument("--engine", choices=(*NAMES, NAMESPACES), default="", help="default: what is there")
-    parser.add_argument("--only", metavar="NAME", action="append", choices=list(CASES), help="again for more")
-    parser.add_argument("--base", metavar="IMAGE", default="", help=f"default: {DEFAULT_BASE}")
-    parser.add_argument("--grace", metavar="SECONDS", type=_seconds, default=10.0, help="default: 10")
-    parser.add_argument("--request", metavar="SECONDS", type=_seconds, default=3.0, help="default: 3")
-    parser.add_argument("--lame-duck", metavar="SECONDS", type=_seconds, help="default: the platform's, 2")
-    parser.add_argument("--skip", action="store_true", help="exit with 0 where neither engine nor kernel can")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    return parser.parse_args()
+    found.add_argument("--engine", choices=(*NAMES, NAMESPACES), default="", help="default: what is there")
+    found.add_argument("--only", metavar="NAME", action="append", choices=list(CASES), help="again for more")
+    found.add_argument("--base", metavar="IMAGE", default="", help=f"default: {DEFAULT_BASE}")
+    found.add_argument("--grace", metavar="SECONDS", type=_seconds, default=10.0, help="default: 10")
+    found.add_argument("--request", metavar="SECONDS", type=_seconds, default=3.0, help="default: 3")
+    found.add_argument("--lame-duck", metavar="SECONDS", type=_seconds, help="default: the platform's, 2")
+    found.add_argument("--skip", action="store_true", help="exit with 0 where neither engine nor kernel can")
+    found.add_argument("--json", action="store_true", help="for programs")
+    return found
 
 
 def _seconds(text: str) -> float:
