@@ -69,8 +69,8 @@ def opened(wanted: Wanted, say: Say) -> Iterator[Opened]:
             raise NoPlaceError("; ".join(refusals))
         if (reason := pidns.why_not()) is not None:
             raise NoPlaceError("; ".join([*refusals, reason]))
-        because = f" ({'; '.join(refusals)})" if refusals else ""
-        say(f"No engine{because}: the same commands, as PID 1 of PID namespaces, with this machine's shells.")
+        because = f"No engine works here ({'; '.join(refusals)}). " if refusals else ""
+        say(f"{because}The same commands, as PID 1 of PID namespaces, with this machine's shells.")
         namespaces = Namespaces()
         stack.callback(namespaces.close)
         yield Opened(place=namespaces)

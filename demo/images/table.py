@@ -58,7 +58,7 @@ def tell(
         names = [row.name for row in rows if row.verdict is verdict]
         if names:
             paragraphs.append(f"{verdict}: {', '.join(names)}. {meaning.format(grace=terms.grace)}")
-    paragraphs += [f"{name} was left out: {reason}." for name, reason in refused.items()]
+    paragraphs += [f"{name} was left out: {reason.rstrip('.')}." for name, reason in refused.items()]
     if grown is not None:
         megabytes = f"{grown / _MEGABYTE:.1f} MB"
         paragraphs.append(

@@ -67,8 +67,10 @@ def test_the_images(built: Opened, subtests: pytest.Subtests) -> None:
     # `stop -t 3`, with a request of a second in flight, and no lame duck.
     rows = try_all(built, list(CASES.values()), Terms(grace=GRACE, request=1, lame_duck=0))
     assert built.broken == set()
-    assert set(built.refused) <= {case.name for case in CASES.values() if case.needs}, built.refused
-    assert set(CASES) == CLEAN | KILLED | LOST
+    assert set(built.refused) <= {case.name for case in CASES.values() if case.needs or case.init}, (
+        built.refused
+    )
+    assert {row.name for row in rows} | set(built.refused) == CLEAN | KILLED | LOST
     for row in rows:
         with subtests.test(row.name):
             check(row)
