@@ -180,6 +180,8 @@ def _who_refuses(problem: PidNamespaceError) -> str:
         setting = Path("/proc/sys", name.replace(".", "/"))
         if setting.is_file() and setting.read_text(encoding="ascii").strip() == forbids:
             return f" ({name} is {forbids})"
+    if str(problem).startswith("mount"):
+        return " (parts of /proc are covered here, as in a container)"
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return " (a seccomp filter is on, such as Docker's default)" if "\nSeccomp:\t2" in status else ""
 

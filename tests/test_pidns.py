@@ -181,3 +181,10 @@ def test_a_refusal_names_the_setting_that_forbids_it(
     problem = PidNamespaceError("unshare: refused")
     problem.__cause__ = OSError(number, "refused")
     assert pidns._who_refuses(problem).strip() == expected
+
+
+def test_a_covered_proc_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pidns, "_SYSCTLS", {})
+    problem = PidNamespaceError("mount: Operation not permitted")
+    problem.__cause__ = PermissionError(1, "Operation not permitted")
+    assert pidns._who_refuses(problem) == " (parts of /proc are covered here, as in a container)"
