@@ -15,7 +15,7 @@ from enum import Enum, StrEnum
 from itertools import pairwise, takewhile
 from typing import Final
 
-from graceful import remedies, shells, signals
+from graceful import shells, signals
 from graceful.processes import Process, ProcessTable
 
 SIGTERM: Final = signals.TERMINATE[0]
@@ -35,7 +35,7 @@ class Fate(Enum):
     HANDLED = "handles it"
     PASSED_ON = "passes it on"
     PASSED_TO_GROUP = "passes it on to a whole process group"
-    PASSED_ELSEWHERE = "passes it on to its own child alone, which is not on the way to the service"
+    PASSED_ELSEWHERE = "passes it on to its own child, and whether that tells the service cannot be seen"
     DROPPED = "has no handler for it: the kernel drops such a signal to PID 1"
     DIES = "has no handler for it, and dies of it"
     IGNORED = "ignores it"
@@ -49,7 +49,7 @@ class Fate(Enum):
 _UNSURE: Final = frozenset({Fate.UNSEEN, Fate.MAY_TAKE, Fate.PASSED_ELSEWHERE})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Link:
     """One process on the signal's way, and what it does with it."""
 
@@ -57,7 +57,7 @@ class Link:
     fate: Fate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Delivery:
     """What `examine` has found. `links` begin with the process that is signalled and end with `target`.
 
@@ -93,7 +93,7 @@ class Delivery:
         above = [each.process for each in self.links[:-1]]
         if any(shells.is_shell(each) and shells.is_interactive(each) for each in above):
             return None
-        who = "this process" if keeper.process == self.target else f"PID {keeper.process.pid}"
+        who = "this process" if keeper.process is self.target else f"PID {keeper.process.pid}"
         line = (
             f"SIGTERM will not reach this service: {who}, `{keeper.process.command_line}`, "
             f"{keeper.fate.value}; {CONSEQUENCE[keeper.fate]}"
@@ -203,6 +203,8 @@ def _past(table: ProcessTable, links: list[Link]) -> str:
     """What to write so that the signal goes past the first of `links`, and past the shells right behind it,
     which would keep it just as well.
     """
+    from graceful import remedies  # noqa: PLC0415 - slow to import, and a service that is well has none
+
     keeper = links[0].process
     behind = next(place for place, each in enumerate(links) if place and not _is_keeping_shell(each))
     runs_script = shells.is_shell(keeper) and shells.script_of(keeper)[1] is not None

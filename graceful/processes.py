@@ -6,6 +6,7 @@ Read, never asked: nothing here touches another process. Linux only; see proc(5)
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shlex
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ _MACHINES_NAMESPACE: Final = "pid:[4026531836]"
 _SHOWN: Final = 160  # characters of a command line: enough to recognise it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # each is read once; imported faster so
 class Process:
     """One process, as it was when it was read.
 
@@ -79,10 +80,11 @@ class ProcessTable:
                 return False
         except OSError:
             return False
-        ours = self.read(os.getpid())
-        return ours is None or len(ours.inside) == 1  # else it only happens to have the same number above
+        status = self._text(os.getpid(), "status") or ""
+        numbers = status.partition("\nNSpid:")[2].partition("\n")[0].split()
+        return len(numbers) < 2  # noqa: PLR2004 - else it is of a namespace above, where the number is the same
 
-    @property
+    @functools.cached_property
     def is_machines(self) -> bool:
         """Whether it shows the machine's own PID namespace, where PID 1 is the machine's init; also true in a
         container that shares it.
@@ -126,7 +128,7 @@ class ProcessTable:
         chain = [process]
         while chain[0].parent:
             parent = self.read(chain[0].parent)
-            if parent is None or parent in chain:
+            if parent is None or parent.pid in {each.pid for each in chain}:
                 return chain, False
             chain.insert(0, parent)
         return chain, True
@@ -203,8 +205,8 @@ _READ_AT_MOST: Final = 1 << 20  # bytes: what the kernel writes is far smaller, 
 
 def _read(path: Path) -> str | None:
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return file.read(_READ_AT_MOST)
+        with path.open("rb") as file:
+            return file.read(_READ_AT_MOST).decode("utf-8", "surrogateescape")
     except OSError:
         return None
 

@@ -16,18 +16,19 @@ _LONGEST: Final = 400  # characters of a remedy: it is a line in a log
 _LONGEST_REST: Final = 60
 _OPERATORS: Final = ("&&", "||", ";", "|", "\n", "&")
 _ASSIGNMENTS: Final = re.compile(r"""\s*(?:[A-Za-z_]\w*=(?:"[^"]*"|'[^']*'|[^\s"'])*\s+)*""")
-_FOR_SHELLS: Final = re.compile(r"[$`*?\[\]~<>(){}!#\\]")
+_FOR_SHELLS: Final = frozenset("$`*?[]~<>(){}!#\\")
 _ALL_ARGUMENTS: Final = frozenset({'"$@"', "$@", "$*", '"$*"', '"${@}"', "${@}"})
 # Each becomes the command that is behind it.
 _BECOMES_ANOTHER: Final = frozenset(
     {"chroot", "chrt", "env", "gosu", "ionice", "nice", "nohup", "setpriv", "stdbuf", "su-exec", "taskset"}
 )
-_ENDS_OF_BLOCKS: Final = frozenset({"", "fi", "done", "esac", "}"})
-_READS_A_PROFILE: Final = re.compile(r"--login|-[A-Za-z]*[il]")
-_ON_EVERY_PATH: Final = re.compile(r"^(?:/usr/local|/usr)?/s?bin/(?=[^/]+$)")
+_ENDS_OF_BLOCKS: Final = frozenset({"fi", "done", "esac", "}"})
+_ON_EVERY_PATH: Final = frozenset(
+    {"/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"}
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WithExec:
     """A text for a shell with `exec` before the command that starts the service.
 
@@ -43,7 +44,7 @@ class WithExec:
     def words(self) -> list[str]:
         """The command in words without `exec`; none where only a shell can make sense of the line."""
         simple = self.line.removeprefix("exec ")
-        if self.line != self.command or simple == self.line or _FOR_SHELLS.search(simple):
+        if self.line != self.command or simple == self.line or not _FOR_SHELLS.isdisjoint(simple):
             return []
         try:
             return shlex.split(simple)
@@ -70,7 +71,7 @@ def _instead_of_text(shell: Process, text: str, typed: Sequence[str]) -> str:
         return f"Write the exec form: {exec_form(typed)}"
     place = shell.command.index(text)
     rest, options = shell.command[place + 1 :], shell.command[1:place]
-    needs_its_shell = bool(rest) or any(_READS_A_PROFILE.match(each) for each in options)
+    needs_its_shell = bool(rest) or any(map(_reads_a_profile, options))
     if found.words and not needs_its_shell:
         return f"Write the exec form: {exec_form(found.words)}{_what_is_left_out(found.left_out)}"
     if "\n" in found.line or len(found.line) > _LONGEST:
@@ -96,9 +97,16 @@ def as_typed(command: Sequence[str]) -> tuple[str, ...]:
     is_script = len(words) > 1 and "/bin/" in words[1] and "." not in words[1].rpartition("/")[2]
     if is_script and words[0].rpartition("/")[2].startswith(("python", "pypy")):
         del words[0]
-    if words:
-        words[0] = _ON_EVERY_PATH.sub("", words[0])
+    folder, _, name = words[0].rpartition("/") if words else ("", "", "")
+    if folder in _ON_EVERY_PATH:
+        words[0] = name
     return tuple(words)
+
+
+def _reads_a_profile(option: str) -> bool:
+    """Whether a shell with that option is a login shell, or an interactive one."""
+    letters = option[1:] if option[:1] == "-" != option[1:2] else ""
+    return option == "--login" or not {"i", "l"}.isdisjoint(letters)
 
 
 def exec_form(command: Sequence[str]) -> str:
@@ -152,7 +160,7 @@ def _words(command: str) -> list[str]:
 
 
 def _what_is_left_out(rest: str) -> str:
-    if not set(re.split(r"[\s;]+", rest)) - _ENDS_OF_BLOCKS:
+    if not {*rest.replace(";", " ").split()} - _ENDS_OF_BLOCKS:
         return ""
     is_pipe = rest.startswith("|") and not rest.startswith("||")
     why = ": the engine keeps the output" if is_pipe else ", for which a shell would have to stay"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import threading
 import weakref
@@ -19,7 +20,6 @@ from graceful._types import ASGIApp
 from graceful.asgi import AppLifespan, GracefulMiddleware
 from graceful.budget import Budget
 from graceful.checks import Check, Checks
-from graceful.delivery import warning_here
 from graceful.errors import RuntimeInUseError, SettingsError
 from graceful.events import Observer, Observers
 from graceful.inflight import InFlight, Job, escaped
@@ -434,6 +434,10 @@ class Runtime:
 
 def _warn_of_a_signal_that_cannot_come() -> None:
     """Our handlers are in: say once whether whoever stops this process reaches them at all."""
+    if os.getpid() == 1:
+        return  # it is the one that is signalled
+    from graceful.delivery import warning_here  # noqa: PLC0415 - slow to import, and most are PID 1
+
     warning = warning_here()
     if warning is not None:
         logger.warning(warning)

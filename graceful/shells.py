@@ -20,15 +20,16 @@ _NAMES: Final = frozenset(
 )
 _END_BY_EXIT_TRAPS: Final = frozenset({"sh", "bash", "rbash", "ksh", "ksh93"})  # sh may be a bash
 _VALUED: Final = frozenset({"--rcfile", "--init-file"})
+# Patterns are compiled when they are needed: few services are behind a shell with a trap.
 # It waits, runs something beside itself, or runs what is written elsewhere: a trap may be looked at. `&` is
 # none of `&&`, `>&`, `<&` and `&>`; `wait` is not a part of `wait-for-it.sh`.
-_GETS_TO_ITS_TRAPS: Final = re.compile(
+_GETS_TO_ITS_TRAPS: Final = (
     r"(?<![\w./-])(?:wait|source|eval|coproc)(?![\w.-])|(?:^|[\s;&|(])\.\s|(?<![&<>\\])&(?![&>])"
 )
-_SETS_A_TRAP: Final = re.compile(r"(?<![\w./-])trap\s")
-_SETS_AN_EXIT_TRAP: Final = re.compile(r"(?<![\w./-])trap\s.*\s(?:EXIT|0)(?!\w)")
-_NAMES_THE_SIGNAL: Final = re.compile(r"\b(?:SIG)?TERM\b|\b15\b", re.IGNORECASE)
-_KILLS: Final = re.compile(r"\bp?kill")
+_SETS_A_TRAP: Final = r"(?<![\w./-])trap\s"
+_SETS_AN_EXIT_TRAP: Final = r"(?<![\w./-])trap\s.*\s(?:EXIT|0)(?!\w)"
+_NAMES_THE_SIGNAL: Final = r"(?i)\b(?:SIG)?TERM\b|\b15\b"
+_KILLS: Final = r"\bp?kill"
 
 
 def is_shell(process: Process) -> bool:
@@ -90,20 +91,20 @@ def gets_to_its_traps(text: str | None) -> bool:
     """Whether a shell that runs `text` may look at its traps, or set them, while what it has started lives.
     True where nobody can know.
     """
-    return text is None or _GETS_TO_ITS_TRAPS.search(text) is not None
+    return text is None or re.search(_GETS_TO_ITS_TRAPS, text) is not None
 
 
 def sets_a_trap(text: str | None) -> bool:
     """Whether it says `trap` somewhere."""
-    return text is not None and _SETS_A_TRAP.search(text) is not None
+    return text is not None and re.search(_SETS_A_TRAP, text) is not None
 
 
 def ends_by_exit_trap(shell: Process, text: str) -> bool | None:
     """Whether a shell that catches SIGTERM does so for the sake of a trap on EXIT, as bash and ksh do, and so
     ends at once. None where that trap may tell others before.
     """
-    if shell.program not in _END_BY_EXIT_TRAPS or _SETS_AN_EXIT_TRAP.search(text) is None:
+    if shell.program not in _END_BY_EXIT_TRAPS or re.search(_SETS_AN_EXIT_TRAP, text) is None:
         return False
-    if _KILLS.search(text) is not None:
+    if re.search(_KILLS, text) is not None:
         return None
-    return _NAMES_THE_SIGNAL.search(text) is None
+    return re.search(_NAMES_THE_SIGNAL, text) is None

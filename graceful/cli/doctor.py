@@ -141,7 +141,7 @@ def _paragraph(finding: Finding) -> Iterator[str]:
     yield ""
     width = max(len(str(each.process.pid)) for each in delivery.links)
     for depth, link in enumerate(delivery.links):
-        yield from _step(link, depth, width, is_keeper=link == delivery.keeper)
+        yield from _step(link, depth, width, is_keeper=link is delivery.keeper)
     yield ""
     if delivery.answer is Answer.UNKNOWN:
         yield f"why:       {delivery.why}"

@@ -93,6 +93,10 @@ ODD: Final[Sequence[tuple[Sequence[str], str]]] = (
     (["dash", "-c", f"exec dash -c {shlex.quote(f'exec {COMMAND}')}"], ARRIVES),
     (["dash", "-c", f"echo {shlex.quote(COMMAND)} > script; exec dash < script"], LOST),
     (["dash", "-c", f"trap '' TERM; {COMMAND}; true"], LOST),
+    (
+        ["dash", "-c", f"trap 'kill $!' TERM; {COMMAND} & while kill -0 $!; do sleep 0.1; done"],
+        UNKNOWN,
+    ),
     (["bash", "-i", "-c", f"{COMMAND}; true"], LOST),
     (["bash", "-euo", "pipefail", "-c", f"{COMMAND} | tee out.log"], LOST),
     (["bash", "-c", f"trap 'kill -TERM -1; sleep 1' EXIT; {COMMAND}; true"], UNKNOWN),
