@@ -19,6 +19,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, Literal, NoReturn, TypeVar
 
 from graceful import signals
+from graceful.bystanders import MOST_NAMED
 from graceful.inflight import escaped
 from graceful.reports import ExitCode
 from graceful.stacks import standing_at, thread_stands_at
@@ -85,8 +86,10 @@ class Ending:
             task.cancel()
         if tasks:
             _, pending = await asyncio.wait(tasks, timeout=self._remaining())
-            for task in pending:
-                self._leave(f"task {task.get_name()} at {standing_at(task.get_coro()) or 'an unknown place'}")
+            for task in list(pending)[:MOST_NAMED]:
+                self._leave(f"task {task.get_name()} at {standing_at(task) or 'an unknown place'}")
+            if len(pending) > MOST_NAMED:
+                self._leave(f"{len(pending) - MOST_NAMED} more tasks")
         try:
             await asyncio.wait_for(asyncio.get_running_loop().shutdown_asyncgens(), self._remaining())
         except TimeoutError:

@@ -23,6 +23,7 @@ from graceful.phases import Phase
 from graceful.stacks import standing_at, tasks_driving, thread_stands_at
 
 _LONGEST_PATH: Final = 120
+_MOST_SEEN: Final = 100
 
 
 class Kind(StrEnum):
@@ -270,7 +271,7 @@ class InFlight:
         """
         requests, jobs = dict(self.requests), self._jobs_now()
         standing = self.standing()
-        driving = tasks_driving({id(awaitable) for _, _, awaitable in requests.values()})
+        driving = self.tasks()
         self.cutting.update(id(scope) for scope, _, _ in requests.values())
         until = self.clock() + within
         held_up: Collection[Scope] = ()
@@ -279,8 +280,7 @@ class InFlight:
                 held_up = await break_off([scope for scope, _, _ in requests.values()])
         # connection_lost comes on the next turn: a server then knows that nobody listens.
         await asyncio.sleep(0)
-        tasks = {*driving.values(), *(job.task for job in jobs if job.task is not None)}
-        await _cancelled(tasks - {asyncio.current_task()}, until - self.clock())
+        await _cancelled(driving - {asyncio.current_task()}, until - self.clock())
         ended = [key not in self.requests for key in requests] + [job not in self._jobs for job in jobs]
         cut = [
             replace(entry, ended=True) if end else entry for entry, end in zip(standing, ended, strict=True)
@@ -300,28 +300,39 @@ class InFlight:
             kind=request_kind(scope), name=request_name(scope), seconds=since, standing_at=where, ended=True
         )
 
+    def tasks(self, loop: asyncio.AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
+        """The tasks of `loop`, the running one where none is given, that drive what is in flight, and those
+        of jobs on any loop.
+        """
+        awaitables = {id(awaitable) for _, _, awaitable in self._requests_now()}
+        driving = set(tasks_driving(awaitables, loop).values())
+        return driving | {job.task for job in self._jobs_now() if job.task is not None}
+
     def standing(self) -> list[CutOff]:
         """What is in flight now, requests first, as it would be named if it were cut off. May be called from
         any thread.
         """
         now = self.clock()
-        return [
+        # To see where a thousand stand would take longer than there is time for, and nobody would read it.
+        requests = [
             CutOff(
                 kind=request_kind(scope),
                 name=request_name(scope),
                 seconds=now - began,
-                standing_at=standing_at(awaitable),
+                standing_at=standing_at(awaitable) if place < _MOST_SEEN else None,
             )
-            for scope, began, awaitable in self._requests_now()
-        ] + [
+            for place, (scope, began, awaitable) in enumerate(self._requests_now())
+        ]
+        jobs = [
             CutOff(
                 kind=job.kind,
                 name=escaped(job.name),
                 seconds=now - job.began,
-                standing_at=job.stands_at(),
+                standing_at=job.stands_at() if place < _MOST_SEEN else None,
             )
-            for job in self._jobs_now()
+            for place, job in enumerate(self._jobs_now())
         ]
+        return requests + jobs
 
     def _requests_now(self) -> list[tuple[Scope, float, Awaitable[None]]]:
         here = list(self.requests.values())

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from graceful._types import Scope
 from graceful.budget import Budget
+from graceful.bystanders import bystanders
 from graceful.calls import text_of
 from graceful.errors import AppFailedError, GracefulError, StartupInterrupted
 from graceful.events import Observers, PhaseChange
@@ -24,6 +25,7 @@ from graceful.phases import Phase, PhaseMachine
 from graceful.reports import ExitCode, Outcome, Report, counted
 from graceful.resources import ReleaseOutcome, Resources
 from graceful.settings import Settings
+from graceful.stacks import standing_at
 
 logger = logging.getLogger("graceful")
 report_logger = logging.getLogger("graceful.report")
@@ -44,6 +46,11 @@ class Server(Protocol):
         """Abort the connections of those requests whose response has begun; the others are left to answer
         503. Returns further ones that had to be broken off: the app had ended, but its client did not read
         on.
+        """
+
+    async def abandon(self, scopes: Collection[Scope]) -> None:
+        """Those requests do not accept their cancellation: their clients have been answered 503, or have seen
+        their connection abort, on return.
         """
 
 
@@ -82,6 +89,7 @@ class Lifecycle:
         self._app = app
         self._server = server
         self._owned = owned
+        self._loop = asyncio.get_running_loop()
         self._level = logging.INFO if audible else logging.DEBUG
         self._alarm = logging.ERROR if audible else logging.DEBUG
         self.phases = PhaseMachine(parts.clock)
@@ -96,6 +104,7 @@ class Lifecycle:
         self._said = False
         self._failure: str | None = None
         self._cut_off: tuple[CutOff, ...] = ()
+        self._in_the_way: tuple[str, ...] = ()
         self._released: tuple[ReleaseOutcome, ...] = ()
         self._ending: asyncio.Task[None] | None = None
 
@@ -199,7 +208,15 @@ class Lifecycle:
         if drained:
             await self._hurried(in_flight.empty(until), until)
         if not drained or len(in_flight):
+            self._in_the_way = tuple(self.bystanders())
             self._cut_off = await in_flight.cut_off(self._server.break_off, within=self._deadlines.way_out)
+            if in_flight.requests:
+                await self._server.abandon([scope for scope, _, _ in in_flight.requests.values()])
+
+    def bystanders(self) -> list[str]:
+        """Who else is there, besides what is in flight, in words. From any thread."""
+        tasks = self._parts.in_flight.tasks(self._loop)
+        return bystanders(self._loop, besides=tasks)
 
     async def _drain_server(self) -> None:
         try:
@@ -296,9 +313,11 @@ class Lifecycle:
         await asyncio.wait({ending}, timeout=share)
         seconds = self._clock() - began
         if not ending.done():
+            stood = f"at {standing_at(ending) or 'an unknown place'}"
             ending.cancel()
-            logger.error("the app's lifespan shutdown has not ended in %.1f s; it is left behind", seconds)
-            return (ReleaseOutcome(name="app lifespan", seconds=seconds, outcome="timed out", error=None),)
+            text = "the app's lifespan shutdown has not ended in %.1f s, %s; it is left behind"
+            logger.error(text, seconds, stood)
+            return (ReleaseOutcome(name="app lifespan", seconds=seconds, outcome="timed out", error=stood),)
         problem = asyncio.CancelledError() if ending.cancelled() else ending.exception()
         if problem is None:
             return ()
@@ -382,6 +401,7 @@ class Lifecycle:
             arrivals=in_flight.arrivals,
             last_arrival=in_flight.last_arrival,
             lame_duck=settings.lame_duck if self._had_lame_duck() else 0.0,
+            in_the_way=self._in_the_way,
             failure=self._failure,
         )
 

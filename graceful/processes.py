@@ -121,6 +121,11 @@ class ProcessTable:
         pids = sorted(int(each.name) for each in self._root.iterdir() if each.name.isdecimal())
         return [each for pid in pids if (each := self.read(pid))]
 
+    def children(self, pid: int) -> list[Process]:
+        """The processes that `pid` has started, or has become the parent of, and has not waited for."""
+        found = [self.read(each) for each in self.pids() if self._parent_of(each) == pid]
+        return [each for each in found if each is not None]
+
     def with_ancestors(self, process: Process) -> tuple[list[Process], bool]:
         """The chain that ends in `process`, its oldest ancestor first, and whether that one is the end of it:
         False where the next parent cannot be seen.
@@ -192,6 +197,11 @@ class ProcessTable:
                 if line.startswith("SigBlk:"):
                     blocked &= _signals_in(line.partition(":")[2])
         return blocked
+
+    def _parent_of(self, pid: int) -> int | None:
+        """Of all that is known of a process only this: it is asked of every process that there is."""
+        fields = (self._text(pid, "stat") or "").rpartition(")")[2].split()  # a name may hold anything
+        return int(fields[1]) if len(fields) > 1 else None
 
     def _text(self, pid: int, name: str) -> str | None:
         return _read(self._of(pid, name))

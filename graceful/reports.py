@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Any, Final
@@ -62,7 +62,8 @@ class Report:
 
     `reason` is the signal's name or what was given to `request_shutdown`; `signals` how many came. `arrivals`
     counts the requests that came after the signal, `last_arrival` how long after it the last one came.
-    `ended` and `cut_off` are what was in flight at the signal or later.
+    `ended` and `cut_off` are what was in flight at the signal or later; `in_the_way` names who else was there
+    when the drain's time was up: tasks, threads, child processes.
     """
 
     reason: str
@@ -76,6 +77,7 @@ class Report:
     arrivals: int = 0
     last_arrival: float | None = None
     lame_duck: float = 0.0
+    in_the_way: tuple[str, ...] = ()
     failure: str | None = None
     left_behind: tuple[str, ...] = ()
 
@@ -129,7 +131,7 @@ class Report:
             if phase in self.phases:
                 lines.append(f"  {_SHORT[phase]:<10} {self.phases[phase]:6.2f} s   {said}")
                 lines += self._details(phase)
-        lines += [f"  exit       left behind: {what}" for what in self.left_behind[:_MOST_NAMED]]
+        lines += listed("  exit       left behind: ", self.left_behind)
         return "\n".join(lines)
 
     def _arrivals_text(self) -> str:
@@ -153,9 +155,9 @@ class Report:
             return [f"    WARNING: {late}: too short; set GRACEFUL_LAME_DUCK={self.enough_lame_duck:g}"]
         if phase is Phase.DRAINING:
             left = [entry for entry in self.cut_off if not entry.ended]
-            return named("cut off", [entry for entry in self.cut_off if entry.ended]) + named(
-                "left behind", left
-            )
+            cut = [entry for entry in self.cut_off if entry.ended]
+            others = [f"    still there: {what}" for what in self.in_the_way]
+            return [*named("cut off", cut), *named("left behind", left), *others]
         return []
 
 
@@ -169,9 +171,14 @@ def counted(number: int, noun: str) -> str:
 
 def named(what: str, entries: Collection[CutOff]) -> list[str]:
     """A line for each of the entries, at most 20, then a count."""
-    lines = [f"    {what}: {_cut_off_text(entry)}" for entry in list(entries)[:_MOST_NAMED]]
-    more = len(entries) - len(lines)
-    return [*lines, f"    and {more} more"] if more else lines
+    return listed(f"    {what}: ", [_cut_off_text(entry) for entry in entries])
+
+
+def listed(before: str, texts: Sequence[str]) -> list[str]:
+    """A line for each of the texts, at most 20, then a count."""
+    lines = [before + text for text in texts[:_MOST_NAMED]]
+    more = len(texts) - len(lines)
+    return [*lines, f"{before}and {more} more"] if more else lines
 
 
 def _released_text(entry: ReleaseOutcome) -> str:

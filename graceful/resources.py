@@ -64,6 +64,15 @@ class Resources:
         """How many a run has to release; between runs, how many are declared."""
         return len(self._declared if self._stage == "between runs" else self._stack)
 
+    @property
+    def held(self) -> list[str]:
+        """The names of what has been acquired and not been given back, in the order of release, each with the
+        line at which its release stands, if it has begun. From any thread.
+        """
+        with self._lock:
+            stack = list(reversed(self._stack))
+        return [f"{held.name}{_at(held)}" for held in stack]
+
     def add(self, resource: Resource[Any]) -> None:
         """`resource` is acquired by the next `acquire`. Raises ResourceError if another has its name."""
         if any(isinstance(other, Resource) and other.name == resource.name for other in self._declared):
@@ -157,6 +166,11 @@ class Resources:
             logger.error("the release was cancelled; not released: %s", names)
         for held in reversed(left):
             held.give_up()
+
+
+def _at(held: Held) -> str:
+    place = held.stands_at()
+    return f", at {place}" if place else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,12 +27,12 @@ from graceful.lifecycle import App, Lifecycle, Parts, Server
 from graceful.metrics import PUBLISHER, Snapshot
 from graceful.phases import Phase
 from graceful.probes import Probes
-from graceful.reports import Report, counted, named
+from graceful.reports import Report, counted, listed, named
 from graceful.resources import ReleaseCallback, ResourceDeclarer, Resources
 from graceful.servers import logs
 from graceful.servers.adopted import AdoptedServer
 from graceful.settings import Settings
-from graceful.stacks import thread_stands_at
+from graceful.stacks import stack_of
 from graceful.steering import Steering
 from graceful.watchdog import Watchdog
 
@@ -395,12 +395,16 @@ class Runtime:
             self._steering.keep_sigterm()
 
     def in_the_way(self) -> str:
-        """For the last words of a process that is ended by force: what is in flight, and where the main
-        thread stands. On any thread.
+        """For the last words of a process that is ended by force: the phase, where the main thread stands,
+        what is in flight, which resources are held, and who else is there. On any thread.
         """
         lines = [f"  in phase {self.phase.words}; {counted(len(self.in_flight), 'piece')} of work in flight"]
+        lines += listed("    main thread: ", stack_of(threading.main_thread()))
         lines += named("in flight", self.in_flight.standing())
-        return "\n".join([*lines, f"    main thread: {thread_stands_at(threading.main_thread())}", ""])
+        lines += listed("    not released: ", self._resources.held)
+        if self._lifecycle is not None:
+            lines += [f"    still there: {what}" for what in self._lifecycle.bystanders()]
+        return "\n".join([*lines, ""])
 
     def _begun(self, budget: Budget) -> None:
         self.stopping.set()

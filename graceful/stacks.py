@@ -1,19 +1,37 @@
-"""Where a coroutine stands: the innermost line of code that it waits at, and the task that drives it."""
+"""Where work stands: the line of the user's code at which a coroutine, a task or a thread waits, and the task
+that drives a coroutine.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
+import gc
+import os
 import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any, Final
 
-# Where Python and pip put code; "<" begins the names of what has no file, such as frozen modules.
-_NOT_THE_USERS: Final = (*{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}, "<")
+# Where Python and pip put code, and ours; "<" begins the names of what has no file, such as frozen modules.
+_NOT_THE_USERS: Final = (
+    *{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")},
+    f"{Path(__file__).parent}{os.sep}",
+    "<",
+)
+
+_INTERPRETERS: Final = (
+    "async_generator_asend",
+    "async_generator_athrow",
+    "anext_awaitable",
+    "coroutine_wrapper",
+)
+_MOST_FOLLOWED: Final = 50
 
 
 def _chain(awaitable: Any) -> Iterator[Any]:
@@ -29,7 +47,17 @@ def _chain(awaitable: Any) -> Iterator[Any]:
                 awaitable = getattr(awaitable, attribute)
                 break
         else:
-            return
+            awaitable = _hidden_behind(awaitable)
+
+
+def _hidden_behind(awaitable: Any) -> Any:
+    """The generator or coroutine that one of the interpreter's own awaitables drives (`async for`, an
+    explicit `__await__`), and shows to the garbage collector only.
+    """
+    if type(awaitable).__name__ not in _INTERPRETERS:
+        return None
+    driven = (each for each in gc.get_referents(awaitable) if _frame(each) is not None)
+    return next(driven, None)
 
 
 def _frame(link: Any) -> FrameType | None:
@@ -40,45 +68,128 @@ def _frame(link: Any) -> FrameType | None:
     return None
 
 
-def place(code: CodeType, line: int | None) -> str:
+def place(frame: FrameType) -> str:
     """`app.py:12 in slow`, with the last two parts of the file's path."""
-    short = "/".join(Path(code.co_filename).parts[-2:])
-    return f"{short}:{line} in {code.co_name}"
+    short = "/".join(Path(frame.f_code.co_filename).parts[-2:])
+    return f"{short}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
 def standing_at(awaitable: Any) -> str | None:
-    """The user's line that a suspended coroutine waits at, as `app.py:12 in slow`; None where none can be
-    seen.
+    """The user's line that suspended work waits at, as `app.py:12 in slow`; None where none can be seen.
+
+    `awaitable` is a task or a coroutine. Where only a framework's lines wait, as they do for a sync endpoint
+    or a streamed response, it is that of the thread or the child task that they wait for.
     """
-    frames = [frame for frame in map(_frame, _chain(awaitable)) if frame is not None]
-    return _told(frames[::-1]) if frames else None
+    frames = frames_of(awaitable)
+    if not frames:
+        return None
+    return _users_line(awaitable, set()) or place(frames[0])
 
 
 def thread_stands_at(thread: threading.Thread) -> str:
     """The user's line that a thread is at, as `app.py:12 in slow`."""
-    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented, for debugging
-    return (
-        _told([found for found, _ in traceback.walk_stack(frame)])
-        if frame is not None
-        else "an unknown place"
-    )
+    frames = frames_of(thread)
+    return place(next(filter(is_users, frames), frames[0])) if frames else "an unknown place"
 
 
-def _told(frames: Sequence[FrameType]) -> str:
-    """Of frames, innermost first, the first that is neither the standard library's nor an installed
-    package's: that is the line which the user can change. Where there is none, the innermost.
+def stack_of(thread: threading.Thread, *, most: int = 10) -> list[str]:
+    """The lines at which a thread stands, innermost first, each as `app.py:12 in slow`, down to the first of
+    the user's and beyond.
     """
-    users = (frame for frame in frames if not frame.f_code.co_filename.startswith(_NOT_THE_USERS))
-    frame = next(users, frames[0])
-    return place(frame.f_code, frame.f_lineno)
+    return [place(frame) for frame in frames_of(thread)[:most]]
 
 
-def tasks_driving(awaitables: set[int]) -> dict[int, asyncio.Task[Any]]:
-    """For each of the awaitables, given by id(), the task of the running loop that awaits it, directly or
-    through others.
+def frames_of(work: Any) -> list[FrameType]:
+    """The frames of a thread, a task or a coroutine, innermost first."""
+    if isinstance(work, threading.Thread):
+        frame = sys._current_frames().get(work.ident or 0)  # noqa: SLF001 - documented, for debugging
+        return [found for found, _ in traceback.walk_stack(frame)] if frame is not None else []
+    if isinstance(work, asyncio.Future):
+        work = work.get_coro() if isinstance(work, asyncio.Task) else None
+    return [frame for frame in map(_frame, _chain(work)) if frame is not None][::-1]
+
+
+def is_users(frame: FrameType) -> bool:
+    """Whether a frame's code is the user's: neither the standard library's nor an installed package's."""
+    return not frame.f_code.co_filename.startswith(_NOT_THE_USERS)
+
+
+def _users_line(work: Any, seen: set[int]) -> str | None:
+    """The first line from within that is neither the standard library's nor an installed package's: that is
+    the line which the user can change.
+    """
+    if id(work) in seen or len(seen) > _MOST_FOLLOWED:
+        return None
+    seen.add(id(work))
+    awaited = _awaited_future(work)
+    for other in (*_executor_threads(awaited), awaited):
+        if isinstance(other, threading.Thread | asyncio.Task) and (line := _users_line(other, seen)):
+            return line
+    for frame in frames_of(work):
+        if is_users(frame):
+            return place(frame)
+        for other in _led_to(frame):
+            if line := _users_line(other, seen):
+                return line
+    return None
+
+
+def _led_to(frame: FrameType) -> Iterator[Any]:
+    """The threads and tasks that a library's frame has to do with: anyio's worker thread, the children of a
+    task group, what `gather` and `wait` were given.
+    """
+    for name, found in list(frame.f_locals.items()):
+        # Other names hold other tasks, anyio's `root_task`, say; `fut` is wait_for's on Python 3.11.
+        if isinstance(found, threading.Thread) or (name == "fut" and isinstance(found, asyncio.Task)):
+            yield found
+        group = found if isinstance(found, list | tuple | set) else getattr(found, "_tasks", ())
+        if isinstance(group, list | tuple | set):
+            yield from [each for each in list(group)[:_MOST_FOLLOWED] if isinstance(each, asyncio.Task)]
+
+
+def _executor_threads(awaited: Any) -> Iterator[threading.Thread]:
+    """The thread of an executor that works for whoever awaits this future: asyncio has chained it to the one
+    that the thread will set.
+    """
+    sources = {id(source) for source in _sources_of(awaited)}
+    if not sources:
+        return
+    for thread in threading.enumerate():
+        for frame in frames_of(thread):
+            item = frame.f_locals.get("self") if frame.f_code.co_name == "run" else None
+            if id(getattr(item, "future", None)) in sources:
+                yield thread
+
+
+def _awaited_future(work: Any) -> Any:
+    """The future that suspended work waits for; None for a thread, and where there is none."""
+    if isinstance(work, threading.Thread):
+        return None
+    coroutine = work.get_coro() if isinstance(work, asyncio.Task) else work
+    links = list(_chain(coroutine))
+    # What `await future` leaves in a coroutine is an iterator, which shows its future to nobody else.
+    found = [each for each in gc.get_referents(*links[-1:]) if isinstance(each, asyncio.Future)]
+    return found[0] if len(found) == 1 else None
+
+
+def _sources_of(future: Any) -> Iterator[concurrent.futures.Future[Any]]:
+    """The futures of an executor that asyncio's `wrap_future` has chained to `future`."""
+    for callback in getattr(future, "_callbacks", None) or ():
+        function = callback[0] if isinstance(callback, tuple) else callback
+        for cell in getattr(function, "__closure__", None) or ():
+            with contextlib.suppress(ValueError):  # an empty cell
+                if isinstance(cell.cell_contents, concurrent.futures.Future):
+                    yield cell.cell_contents
+
+
+def tasks_driving(
+    awaitables: set[int], loop: asyncio.AbstractEventLoop | None = None
+) -> dict[int, asyncio.Task[Any]]:
+    """For each of the awaitables, given by id(), the task that awaits it, directly or through others; of the
+    running loop where no `loop` is given.
     """
     driving: dict[int, asyncio.Task[Any]] = {}
-    for task in asyncio.all_tasks():
+    for task in asyncio.all_tasks(loop):
         for link in _chain(task.get_coro()):
             if id(link) in awaitables:
                 driving[id(link)] = task

@@ -121,6 +121,9 @@ class FakeServer:
         self.scene.note(f"break off {len(scopes)}")
         return ()
 
+    async def abandon(self, scopes: Collection[Scope]) -> None:
+        self.scene.note(f"abandon {len(scopes)}")
+
 
 class Scene:
     """A lifecycle between fakes, on a loop whose time jumps; `log` has what happened, with its time."""

@@ -136,7 +136,7 @@ def test_twenty_are_named_the_others_counted() -> None:
     assert len(lines(20)) == 20
     assert lines(20)[-1] == "    cut off: http GET /19, 12.3 s old"
     assert len(lines(27)) == 21
-    assert lines(27)[19:] == ["    cut off: http GET /19, 12.3 s old", "    and 7 more"]
+    assert lines(27)[19:] == ["    cut off: http GET /19, 12.3 s old", "    cut off: and 7 more"]
 
 
 @pytest.mark.parametrize(
@@ -207,6 +207,7 @@ def test_as_dict_is_plain() -> None:
         resources=(released("database", error=None),),
         arrivals=2,
         last_arrival=1.5,
+        in_the_way=("thread mailer, at app.py:12 in run",),
         failure=None,
     )
     assert json.loads(json.dumps(found.as_dict())) == {
@@ -229,6 +230,7 @@ def test_as_dict_is_plain() -> None:
         "arrivals": 2,
         "last_arrival": 1.5,
         "lame_duck": 5.0,
+        "in_the_way": ["thread mailer, at app.py:12 in run"],
         "failure": None,
         "left_behind": [],
     }

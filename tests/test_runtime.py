@@ -57,6 +57,9 @@ class FakeServer:
         """Nobody is connected."""
         return ()
 
+    async def abandon(self, scopes: Collection[Scope]) -> None:
+        """Nobody is connected."""
+
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -738,6 +741,10 @@ def test_the_last_words_name_what_is_in_the_way(runtime: Runtime) -> None:
 
     lines = within(story, runtime).splitlines()
     assert lines[0] == "  in phase serving; 1 piece of work in flight"
-    assert lines[1].startswith("    in flight: job import\\nforged, 0.0 s old, at ")
-    assert lines[2].startswith("    main thread: ")
-    assert len(lines) == 3
+    stack = [line for line in lines if line.startswith("    main thread: ")]
+    assert lines[1 : 1 + len(stack)] == stack
+    assert any(
+        line.endswith(" in test_the_last_words_name_what_is_in_the_way") or " in story" in line
+        for line in stack
+    )
+    assert lines[1 + len(stack)].startswith("    in flight: job import\\nforged, 0.0 s old, at ")

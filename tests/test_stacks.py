@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
+import time
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool as starlette_runs_it
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from graceful import stacks
 from graceful.stacks import place, standing_at, tasks_driving
@@ -132,9 +141,13 @@ def test_a_circular_chain_ends() -> None:
 
 
 def test_place_has_the_last_two_parts() -> None:
-    code = compile("pass", "/srv/deep/down/shop/app.py", "exec")
-    assert place(code, 12) == "shop/app.py:12 in <module>"
-    assert place(compile("pass", "app.py", "exec"), None) == "app.py:None in <module>"
+    def within(path: str) -> str:
+        found: dict[str, Any] = {"place": place}
+        exec(compile("import sys\nfound = place(sys._getframe())", path, "exec"), found)  # noqa: S102 - a path of ours
+        return str(found["found"])
+
+    assert within("/srv/deep/down/shop/app.py") == "shop/app.py:2 in <module>"
+    assert within("app.py") == "app.py:2 in <module>"
 
 
 def test_the_task_that_drives() -> None:
@@ -155,3 +168,132 @@ def test_the_task_that_drives() -> None:
         foreign.close()
 
     asyncio.run(main())
+
+
+# What only a framework's lines wait for.
+
+LET_GO = threading.Event()
+
+
+def blocking() -> None:
+    LET_GO.wait(60)
+
+
+async def chunks() -> AsyncIterator[bytes]:
+    yield b"first"
+    await asyncio.get_running_loop().create_future()
+
+
+def slow_chunks() -> Iterator[bytes]:
+    yield b"first"
+    blocking()
+
+
+async def endpoint(_request: Request) -> Response:
+    await asyncio.gather(asyncio.sleep(60), asyncio.sleep(60))
+    return Response()
+
+
+def sync_endpoint(_request: Request) -> Response:
+    blocking()
+    return Response()
+
+
+async def streamed(_request: Request) -> Response:
+    return StreamingResponse(chunks())
+
+
+async def streamed_by_a_thread(_request: Request) -> Response:
+    return StreamingResponse(slow_chunks())
+
+
+async def threaded(_request: Request) -> Response:
+    await asyncio.get_running_loop().run_in_executor(None, blocking)
+    return Response()
+
+
+APP = Starlette(
+    routes=[
+        Route("/endpoint", endpoint),
+        Route("/sync", sync_endpoint),
+        Route("/streamed", streamed),
+        Route("/streamed_by_a_thread", streamed_by_a_thread),
+        Route("/threaded", threaded),
+    ]
+)
+
+
+@pytest.mark.parametrize("spec_version", ["2.3", "2.4"])  # from 2.4 on Starlette streams without a task group
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("/endpoint", "in endpoint"),
+        ("/sync", "in blocking"),
+        ("/streamed", "in chunks"),
+        ("/streamed_by_a_thread", "in blocking"),
+        ("/threaded", "in blocking"),
+    ],
+)
+def test_the_users_line_is_found_behind_the_frameworks(path: str, line: str, spec_version: str) -> None:
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": spec_version},
+        "http_version": "1.1",
+        "method": "GET",
+        "path": path,
+        "query_string": b"",
+        "headers": [],
+    }
+
+    async def main() -> str | None:
+        begun = asyncio.Event()
+
+        async def send(_message: Any) -> None:
+            begun.set()
+
+        task = asyncio.create_task(APP(scope, asyncio.Queue().get, send))
+        found = None
+        async with asyncio.timeout(30):
+            # Nobody tells when a thread has reached its line: look until it has.
+            while not str(found := standing_at(task)).endswith(line):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        LET_GO.set()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return found
+
+    LET_GO.clear()
+    assert str(asyncio.run(main())).endswith(line)
+
+
+def test_the_thread_of_an_executor_is_found_by_its_future() -> None:
+    async def main() -> None:
+        waiting = asyncio.ensure_future(starlette_runs_it(blocking))
+        chained = asyncio.get_running_loop().run_in_executor(None, blocking)
+        async with asyncio.timeout(30):
+            for work in (waiting, asyncio.ensure_future(awaited(chained))):
+                while not str(standing_at(work)).endswith(("in blocking", "in awaited")):  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+        assert [thread.name for thread in stacks._executor_threads(chained)] == ["asyncio_0"]
+        LET_GO.set()
+        await asyncio.wait({waiting, asyncio.ensure_future(awaited(chained))})
+
+    async def awaited(future: Any) -> None:
+        await future
+
+    LET_GO.clear()
+    asyncio.run(main())
+
+
+def test_the_stack_of_a_thread() -> None:
+    LET_GO.clear()
+    thread = threading.Thread(target=blocking)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not any("in blocking" in line for line in stacks.stack_of(thread)) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    found = stacks.stack_of(thread)
+    LET_GO.set()
+    thread.join()
+    assert [line.partition(" in ")[2] for line in found[:3]] == ["wait", "wait", "blocking"]
+    assert stacks.stack_of(thread) == []

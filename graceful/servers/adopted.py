@@ -94,3 +94,6 @@ class AdoptedServer:
         itself.
         """
         return []
+
+    async def abandon(self, scopes: Collection[Scope]) -> None:
+        """Nothing here: the connection is the foreign server's, and ends with its process."""

@@ -285,6 +285,18 @@ class OwnedServer(uvicorn.Server):
                 await respond(UNAVAILABLE, cycle.scope, cycle.send)
         return held_up
 
+    async def abandon(self, scopes: Collection[Scope]) -> None:
+        """See `Server`."""
+        left = {id(scope) for scope in scopes}
+        for connection in list(self.connections):
+            cycle = getattr(connection, "cycle", None)
+            if cycle is None or id(cycle.scope) not in left:
+                continue
+            if cycle.response_started:
+                reset(connection)
+            else:
+                await respond(UNAVAILABLE, cycle.scope, cycle.send)
+
     # The drain's parts.
 
     def _close_listeners(self, loop: asyncio.AbstractEventLoop) -> None:
