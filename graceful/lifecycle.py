@@ -22,6 +22,7 @@ from graceful.errors import AppFailedError, GracefulError, StartupInterrupted
 from graceful.events import Observers, PhaseChange
 from graceful.inflight import CutOff, InFlight
 from graceful.phases import Phase, PhaseMachine
+from graceful.refusals import resets_sent
 from graceful.reports import ExitCode, Outcome, Report, counted
 from graceful.resources import ReleaseOutcome, Resources
 from graceful.settings import Settings
@@ -104,6 +105,7 @@ class Lifecycle:
         self._said = False
         self._failure: str | None = None
         self._cut_off: tuple[CutOff, ...] = ()
+        self._refused: int | None = None
         self._in_the_way: tuple[str, ...] = ()
         self._released: tuple[ReleaseOutcome, ...] = ()
         self._ending: asyncio.Task[None] | None = None
@@ -204,14 +206,22 @@ class Lifecycle:
         self._enter(Phase.DRAINING)
         until = self._deadlines.drain_deadline(self._clock())
         in_flight = self._parts.in_flight
+        resets = resets_sent()
         drained = await self._hurried(self._drain_server(), until)
         if drained:
             await self._hurried(in_flight.empty(until), until)
+        self._note_refused(resets)
         if not drained or len(in_flight):
             self._in_the_way = tuple(self.bystanders())
             self._cut_off = await in_flight.cut_off(self._server.break_off, within=self._deadlines.way_out)
             if in_flight.requests:
                 await self._server.abandon([scope for scope, _, _ in in_flight.requests.values()])
+
+    def _note_refused(self, resets_before: int | None) -> None:
+        """Who came while nobody listened: known where the network is the service's own."""
+        resets = resets_sent() if self._parts.settings.platform.own_network else None
+        if resets is not None and resets_before is not None:
+            self._refused = max(0, resets - resets_before)
 
     def bystanders(self) -> list[str]:
         """Who else is there, besides what is in flight, in words. From any thread."""
@@ -401,6 +411,7 @@ class Lifecycle:
             arrivals=in_flight.arrivals,
             last_arrival=in_flight.last_arrival,
             lame_duck=settings.lame_duck if self._had_lame_duck() else 0.0,
+            refused=self._refused,
             in_the_way=self._in_the_way,
             failure=self._failure,
         )

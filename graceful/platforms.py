@@ -14,20 +14,31 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """What stops the process, and what it does by default. Times are seconds."""
+    """What stops the process, and what it does by default. Times are seconds.
+
+    `own_network` is whether a service usually has a network namespace to itself, so that what the kernel
+    counts there is the service's.
+    """
 
     name: str
     grace_period: float
     lame_duck: float
     stop_signal: str = "SIGTERM"
     termination_log: str | None = None
+    own_network: bool = False
 
 
 _KNOWN: Final = (
     # https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
-    Platform(name="kubernetes", grace_period=30.0, lame_duck=5.0, termination_log="/dev/termination-log"),
+    Platform(
+        name="kubernetes",
+        grace_period=30.0,
+        lame_duck=5.0,
+        termination_log="/dev/termination-log",
+        own_network=True,
+    ),
     # The load balancer's target is deregistered before the signal (stopTimeout; up to 120 s on Fargate).
-    Platform(name="ecs", grace_period=30.0, lame_duck=0.0),
+    Platform(name="ecs", grace_period=30.0, lame_duck=0.0, own_network=True),
     # https://cloud.google.com/run/docs/container-contract: no new requests come after the signal
     Platform(name="cloud run", grace_period=10.0, lame_duck=0.0),
     # https://fly.io/docs/reference/configuration/: kill_signal and kill_timeout
@@ -39,7 +50,7 @@ _KNOWN: Final = (
     # systemd.service(5), systemd.kill(5): DefaultTimeoutStopSec
     Platform(name="systemd", grace_period=90.0, lame_duck=0.0),
     # https://docs.docker.com/reference/cli/docker/container/stop/
-    Platform(name="container", grace_period=10.0, lame_duck=2.0),
+    Platform(name="container", grace_period=10.0, lame_duck=2.0, own_network=True),
     Platform(name="terminal", grace_period=30.0, lame_duck=0.0, stop_signal="SIGINT"),
     Platform(name="unknown", grace_period=30.0, lame_duck=0.0),
 )

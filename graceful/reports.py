@@ -61,7 +61,9 @@ class Report:
     `exit_code` is None where the server is not ours: it ends the process in its own way.
 
     `reason` is the signal's name or what was given to `request_shutdown`; `signals` how many came. `arrivals`
-    counts the requests that came after the signal, `last_arrival` how long after it the last one came.
+    counts the requests that came after the signal, `last_arrival` how long after it the last one came;
+    `refused` the connections that came during the drain, when nobody listened any more, a probe's among them:
+    None where that is not known.
     `ended` and `cut_off` are what was in flight at the signal or later; `in_the_way` names who else was there
     when the drain's time was up: tasks, threads, child processes.
     """
@@ -77,6 +79,7 @@ class Report:
     arrivals: int = 0
     last_arrival: float | None = None
     lame_duck: float = 0.0
+    refused: int | None = None
     in_the_way: tuple[str, ...] = ()
     failure: str | None = None
     left_behind: tuple[str, ...] = ()
@@ -144,6 +147,12 @@ class Report:
         ended = sum(self.ended.values())
         return f"{ended} ended in time, {len(self.cut_off) or 'none'} cut off"
 
+    def _refused_text(self) -> list[str]:
+        if not self.refused:
+            return []
+        came = f"about {counted(self.refused, 'connection')} came after the listener was closed"
+        return [f"    {came} and were refused: if they were no probes, a longer lame duck answers them"]
+
     def _release_text(self) -> str:
         if not self.resources:
             return "nothing to release"
@@ -157,7 +166,7 @@ class Report:
             left = [entry for entry in self.cut_off if not entry.ended]
             cut = [entry for entry in self.cut_off if entry.ended]
             others = [f"    still there: {what}" for what in self.in_the_way]
-            return [*named("cut off", cut), *named("left behind", left), *others]
+            return [*self._refused_text(), *named("cut off", cut), *named("left behind", left), *others]
         return []
 
 

@@ -129,7 +129,13 @@ class Scene:
     """A lifecycle between fakes, on a loop whose time jumps; `log` has what happened, with its time."""
 
     def __init__(
-        self, loop: JumpingLoop, *, owned: bool = True, audible: bool = True, **arguments: object
+        self,
+        loop: JumpingLoop,
+        *,
+        owned: bool = True,
+        audible: bool = True,
+        platform: str = "kubernetes",
+        **arguments: object,
     ) -> None:
         self.loop = loop
         self.log: Log = []
@@ -140,7 +146,7 @@ class Scene:
         self.in_flight = InFlight(loop.time)
         self.observers = Observers()
         self.observers.add(self.told)
-        self.settings = resolve(arguments, environ={}, platform=PROFILES["kubernetes"])
+        self.settings = resolve(arguments, environ={}, platform=PROFILES[platform])
         parts = Parts(
             settings=self.settings,
             resources=cast("Any", self.resources),
@@ -927,3 +933,22 @@ def test_what_began_in_which_phase() -> None:
         assert found == {"serving": 3, "lame_duck": 2}
 
     play(story)
+
+
+@pytest.mark.parametrize(("platform", "refused"), [("kubernetes", 3), ("systemd", None)])
+@pytest.mark.parametrize("counted", [True, False])
+def test_who_came_when_nobody_listened(
+    monkeypatch: pytest.MonkeyPatch, platform: str, refused: int | None, *, counted: bool
+) -> None:
+    counters = iter((7, 10))
+    monkeypatch.setattr("graceful.lifecycle.resets_sent", lambda: next(counters) if counted else None)
+
+    async def story(scene: Scene) -> None:
+        await scene.serve()
+        scene.lifecycle.begin("SIGTERM")
+        await scene.end()
+
+    scene = play(story, platform=platform)
+    report = scene.lifecycle.report
+    assert report is not None
+    assert report.refused == (refused if counted else None)

@@ -230,6 +230,7 @@ def test_as_dict_is_plain() -> None:
         "arrivals": 2,
         "last_arrival": 1.5,
         "lame_duck": 5.0,
+        "refused": None,
         "in_the_way": ["thread mailer, at app.py:12 in run"],
         "failure": None,
         "left_behind": [],
@@ -269,3 +270,11 @@ def test_what_was_left_behind_after_the_run_is_named_and_not_clean() -> None:
         report(), outcome=Outcome.FAILED, exit_code=ExitCode.FAILED
     ).with_left_behind(["x"])
     assert (failed.outcome, failed.exit_code) == (Outcome.FAILED, ExitCode.FAILED), "a failure stays one"
+
+
+def test_connections_that_were_refused() -> None:
+    (line,) = [line for line in report(refused=3).as_text().splitlines() if "refused" in line]
+    assert line.startswith("    about 3 connections came after the listener was closed and were refused")
+    assert "refused" not in report(refused=0).as_text()
+    assert "refused" not in report(refused=None).as_text()
+    assert report(refused=3).clean, "a probe may have come"
