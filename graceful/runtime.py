@@ -34,6 +34,7 @@ from graceful.servers.adopted import AdoptedServer
 from graceful.settings import Settings
 from graceful.stacks import stack_of
 from graceful.steering import Steering
+from graceful.unheard import UnheardLogs
 from graceful.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Runtime:
         self._resources = Resources()
         self._checks = Checks()
         self._observers = Observers()
+        self._logs = UnheardLogs()
         self._holds: list[str] = []
         self._lifecycle: Lifecycle | None = None
         self._steering: Steering | None = None
@@ -311,12 +313,15 @@ class Runtime:
 
     def say_report(self, left_behind: Sequence[str] = (), *, exit_code: int | None = None) -> None:
         """Log the report of the run that has stopped, once; see `Lifecycle.say_report`."""
+        if self._logs.dropped:
+            logger.warning("%d log records were dropped: nobody reads the log", self._logs.dropped)
         if self._lifecycle is not None:
             self._lifecycle.say_report(left_behind, exit_code=exit_code)
 
     def end_run(self, *, process_ends: bool) -> None:
         """The run has stopped: signals are as they were found."""
         self.say_report()
+        self._logs.end()
         PUBLISHER.stop(process_ends=process_ends)
         if self._steering is not None:
             self._steering.let_go()
@@ -407,6 +412,7 @@ class Runtime:
         return "\n".join([*lines, ""])
 
     def _begun(self, budget: Budget) -> None:
+        self._logs.begin()
         self.stopping.set()
         if self._steering is not None:
             self._steering.begun(budget)

@@ -280,6 +280,7 @@ class OwnedServer(uvicorn.Server):
                     held_up.append(cycle.scope)
                     reset(connection)
             elif cycle.response_started:
+                cycle.flow = _BrokenOff(cycle.flow)
                 reset(connection)
             elif cycle in self._let_through:  # the others get it from the wrapper
                 await respond(UNAVAILABLE, cycle.scope, cycle.send)
@@ -401,6 +402,24 @@ class OwnedServer(uvicorn.Server):
             found = os.stat(self.config.uds)  # noqa: PTH116
             if (found.st_dev, found.st_ino) == self._own_uds:
                 os.unlink(self.config.uds)  # noqa: PTH108
+
+
+class _BrokenOff:
+    """What uvicorn asks, before each message of a response, whether it must wait for the client.
+
+    Of one that has vanished it takes any message at once: an app that does nothing but send would never let
+    the loop turn again, its own cancellation included. So each of its messages meets the cancellation here.
+    """
+
+    def __init__(self, flow: Any) -> None:
+        self._flow = flow
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._flow, name)
+
+    @property
+    def write_paused(self) -> bool:
+        raise asyncio.CancelledError
 
 
 def _running(task: asyncio.Task[Any]) -> Any:
