@@ -22,6 +22,7 @@ from graceful.errors import AppFailedError, GracefulError, StartupInterrupted
 from graceful.events import Observers, PhaseChange
 from graceful.inflight import CutOff, InFlight
 from graceful.phases import Phase, PhaseMachine
+from graceful.processes import ProcessTable
 from graceful.refusals import resets_sent
 from graceful.reports import ExitCode, Outcome, Report, counted
 from graceful.resources import ReleaseOutcome, Resources
@@ -218,8 +219,9 @@ class Lifecycle:
                 await self._server.abandon([scope for scope, _, _ in in_flight.requests.values()])
 
     def _note_refused(self, resets_before: int | None) -> None:
-        """Who came while nobody listened: known where the network is the service's own."""
-        resets = resets_sent() if self._parts.settings.platform.own_network else None
+        """Who came while nobody listened: known where the network is the service's own, as in a container."""
+        is_own = self._parts.settings.platform.own_network and not ProcessTable().is_machines
+        resets = resets_sent() if is_own else None
         if resets is not None and resets_before is not None:
             self._refused = max(0, resets - resets_before)
 

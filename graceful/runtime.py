@@ -403,9 +403,10 @@ class Runtime:
         """For the last words of a process that is ended by force: the phase, where the main thread stands,
         what is in flight, which resources are held, and who else is there. On any thread.
         """
-        lines = [f"  in phase {self.phase.words}; {counted(len(self.in_flight), 'piece')} of work in flight"]
+        standing = self.in_flight.standing()
+        lines = [f"  in phase {self.phase.words}; {counted(len(standing), 'piece')} of work in flight"]
         lines += listed("    main thread: ", stack_of(threading.main_thread()))
-        lines += named("in flight", self.in_flight.standing())
+        lines += named("in flight", standing)
         lines += listed("    not released: ", self._resources.held)
         if self._lifecycle is not None:
             lines += [f"    still there: {what}" for what in self._lifecycle.bystanders()]

@@ -106,7 +106,17 @@ def frames_of(work: Any) -> list[FrameType]:
         return [found for found, _ in traceback.walk_stack(frame)] if frame is not None else []
     if isinstance(work, asyncio.Future):
         work = work.get_coro() if isinstance(work, asyncio.Task) else None
-    return [frame for frame in map(_frame, _chain(work)) if frame is not None][::-1]
+    frames = [frame for frame in map(_frame, _chain(work)) if frame is not None][::-1]
+    return [*_within(frames[0]), *frames] if frames else []
+
+
+def _within(frame: FrameType) -> list[FrameType]:
+    """The frames within one that runs just now, on whatever thread, innermost first; none where it waits."""
+    for current in sys._current_frames().values():  # noqa: SLF001 - as above
+        stack = [found for found, _ in traceback.walk_stack(current)]
+        if frame in stack:
+            return stack[: stack.index(frame)]
+    return []
 
 
 def is_users(frame: FrameType) -> bool:

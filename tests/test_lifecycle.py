@@ -17,6 +17,7 @@ from graceful.inflight import InFlight, Job
 from graceful.lifecycle import Lifecycle, Parts
 from graceful.phases import Phase
 from graceful.platforms import PROFILES
+from graceful.processes import ProcessTable
 from graceful.reports import ExitCode, Outcome, Report
 from graceful.resources import ReleaseOutcome
 from graceful.settings import resolve
@@ -942,6 +943,7 @@ def test_who_came_when_nobody_listened(
 ) -> None:
     counters = iter((7, 10))
     monkeypatch.setattr("graceful.lifecycle.resets_sent", lambda: next(counters) if counted else None)
+    monkeypatch.setattr(ProcessTable, "is_machines", False)
 
     async def story(scene: Scene) -> None:
         await scene.serve()

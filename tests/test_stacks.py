@@ -297,3 +297,27 @@ def test_the_stack_of_a_thread() -> None:
     thread.join()
     assert [line.partition(" in ")[2] for line in found[:3]] == ["wait", "wait", "blocking"]
     assert stacks.stack_of(thread) == []
+
+
+async def runs(begun: threading.Event) -> None:
+    begun.set()
+    blocking()
+
+
+def test_what_runs_just_now_is_seen_from_another_thread() -> None:
+    begun, tasks = threading.Event(), []
+
+    async def main() -> None:
+        tasks.append(asyncio.current_task())
+        await runs(begun)
+
+    LET_GO.clear()
+    thread = threading.Thread(target=asyncio.run, args=(main(),))
+    thread.start()
+    assert begun.wait(30)
+    deadline = time.monotonic() + 30
+    while not str(found := standing_at(tasks[0])).endswith("in blocking") and time.monotonic() < deadline:
+        time.sleep(0.001)
+    LET_GO.set()
+    thread.join()
+    assert str(found).endswith("in blocking")

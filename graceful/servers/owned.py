@@ -112,6 +112,7 @@ class OwnedServer(uvicorn.Server):
         self._arriving: set[asyncio.Task[Any]] = set()
         self._let_through: set[Any] = set()  # the cycles themselves: an id may be another's later
         self._since: dict[asyncio.Task[Any], float] = {}  # when each task was first seen, to the second
+        self._ticked_at = time.monotonic()
         self._own_uds: tuple[int, int] | None = None
 
     def live(
@@ -190,6 +191,7 @@ class OwnedServer(uvicorn.Server):
                     self._each_second()
                     now = time.monotonic()
                     self._since = {task: self._since.get(task, now) for task in self.server_state.tasks}
+                    self._ticked_at = now
                 if await self.on_tick(ticks):
                     self._leave()
                 ticks += every
@@ -235,7 +237,7 @@ class OwnedServer(uvicorn.Server):
             scope = getattr(_running(task), "scope", None)
             if scope is None or id(scope) in registered or scope["path"] in self._entry.probe_paths:
                 continue
-            began = self._since.get(task) or time.monotonic()
+            began = self._since.get(task, self._ticked_at)  # one that is younger than the last tick: at most
             found.append(TakenOver(task=task, scope=scope, began=began))
         return found
 
