@@ -89,5 +89,5 @@ def _is_busy(thread: threading.Thread) -> bool:
 
 def _children() -> list[Process]:
     table = ProcessTable()
-    children = table.children(os.getpid()) if table.is_readable else []
+    children = table.started_by(os.getpid()) if table.is_readable else []
     return [each for each in children if not any(_PYTHONS_OWN in word for word in each.command)]

@@ -121,7 +121,7 @@ class ProcessTable:
         pids = sorted(int(each.name) for each in self._root.iterdir() if each.name.isdecimal())
         return [each for pid in pids if (each := self.read(pid))]
 
-    def children(self, pid: int) -> list[Process]:
+    def started_by(self, pid: int) -> list[Process]:
         """The processes that `pid` has started, or has become the parent of, and has not waited for."""
         found = [self.read(each) for each in self.pids() if self._parent_of(each) == pid]
         return [each for each in found if each is not None]
