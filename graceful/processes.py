@@ -118,13 +118,13 @@ class ProcessTable:
 
     def everyone(self) -> list[Process]:
         """All processes that can be seen, in the order of their ids."""
-        pids = sorted(int(each.name) for each in self._root.iterdir() if each.name.isdecimal())
-        return [each for pid in pids if (each := self.read(pid))]
+        return [each for pid in self._pids() if (each := self.read(pid))]
 
     def started_by(self, pid: int) -> list[Process]:
         """The processes that `pid` has started, or has become the parent of, and has not waited for."""
-        found = [self.read(each) for each in self.pids() if self._parent_of(each) == pid]
-        return [each for each in found if each is not None]
+        return [
+            each for child in self._pids() if self._parent_of(child) == pid and (each := self.read(child))
+        ]
 
     def with_ancestors(self, process: Process) -> tuple[list[Process], bool]:
         """The chain that ends in `process`, its oldest ancestor first, and whether that one is the end of it:
@@ -197,6 +197,9 @@ class ProcessTable:
                 if line.startswith("SigBlk:"):
                     blocked &= _signals_in(line.partition(":")[2])
         return blocked
+
+    def _pids(self) -> list[int]:
+        return sorted(int(each.name) for each in self._root.iterdir() if each.name.isdecimal())
 
     def _parent_of(self, pid: int) -> int | None:
         """Of all that is known of a process only this: it is asked of every process that there is."""
