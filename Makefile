@@ -10,13 +10,14 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.made-from-pyproject
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test coverage demo images bench lint format clean
+.PHONY: help venv test coverage demo images bench hostile lint format clean
 
 help:
 	@echo "make test      the tests"
 	@echo "make demo      a service under load gets SIGTERM, beside the same under plain uvicorn"
 	@echo "make images    the Dockerfiles, stopped in the middle of a request: which shells keep SIGTERM"
 	@echo "make bench     the figures, measured side by side"
+	@echo "make hostile   everything that keeps a service from ending, beside the same under plain uvicorn"
 	@echo "make lint      ruff, its formatter, mypy, import-linter"
 	@echo "make coverage  the tests, and the gate on branch coverage"
 	@echo "make format    put imports and layout in order"
@@ -49,6 +50,9 @@ images: $(STAMP)
 
 bench: $(STAMP)
 	@$(VENV)/bin/python -m benchmarks $(ARGS)
+
+hostile: $(STAMP)
+	@$(VENV)/bin/python -m hostile $(ARGS)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
