@@ -44,6 +44,11 @@ class Peer:
             while self._client.reads not in self._received and not self._ended:
                 await self._read()
 
+    async def read(self, count: int) -> None:
+        """So many bytes have come on return, or the end."""
+        while len(self._received) < count and not self._ended:
+            await self._read()
+
     def leave(self) -> None:
         """Where it is to leave before the signal, it has, with a reset."""
         if self._client.leaves:

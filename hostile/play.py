@@ -14,7 +14,7 @@ from typing import Any, Final
 from hostile.cases import RESOURCES, Case, Seen
 from hostile.clients import Peer
 from hostile.process import FAST, NotReachedError, Process, Server, started
-from rig.client import Connection, Outcome, Request
+from rig.client import Outcome, Request
 from rig.replica import NotReadyError
 
 _WHOLE_TIMELINE: Final = ("serving", "lame_duck", "draining", "releasing", "stopped")
@@ -136,7 +136,7 @@ async def play(case: Case, server: Server) -> Result:
 
 async def _played(case: Case, server: Server, process: Process) -> Result:
     loop = asyncio.get_running_loop()
-    before = asyncio.ensure_future(Connection(process.port).ask(_SLOW, timeout=_ENTIRELY))
+    before = asyncio.ensure_future(process.ask(_SLOW, within=_ENTIRELY))
     await process.reach("at slow")
     peers = [Peer(client, process.port) for client in case.clients]
     try:
@@ -155,7 +155,7 @@ async def _played(case: Case, server: Server, process: Process) -> Result:
         code = await asyncio.shield(process.exit)
         process.end_all()  # children hold its connections, so that clients would never hear of the end
         seen = [await _seen(peer, task) for peer, task in zip(peers, reading, strict=True)]
-        healthy = ((await before).outcome, await after)
+        healthy = (await before, await after)
         sending.cancel()
     finally:
         before.cancel()
@@ -186,7 +186,7 @@ async def _send(case: Case, process: Process, began: float) -> None:
 async def _ask(process: Process) -> Outcome:
     """What becomes of a healthy request that is sent in the lame duck."""
     await asyncio.sleep(_FAST_AT_SECONDS)
-    return (await Connection(process.port).ask(FAST, timeout=_ENTIRELY)).outcome
+    return await process.ask(FAST, within=_ENTIRELY)
 
 
 async def _seen(peer: Peer, task: asyncio.Future[Any]) -> Seen:
@@ -206,8 +206,8 @@ async def _end_child(process: Process) -> tuple[str, ...]:
         await process.ledger.wait_for("child ended", within=_CHILD_ENDS_WITHIN_SECONDS)
     except NotReachedError:
         problems.append(f"the child was alive {_CHILD_ENDS_WITHIN_SECONDS:g} s after its SIGTERM")
-    verdict = await Connection(process.port).ask(FAST, timeout=_CHILD_ENDS_WITHIN_SECONDS)
-    if verdict.outcome is not Outcome.ANSWERED or process.ledger.find("phase lame_duck"):
+    outcome = await process.ask(FAST, within=_CHILD_ENDS_WITHIN_SECONDS)
+    if outcome is not Outcome.ANSWERED or process.ledger.find("phase lame_duck"):
         problems.append("the parent took its child's SIGTERM for its own")
     return tuple(problems)
 

@@ -132,14 +132,17 @@ class Process:
     async def wait_until_ready(self) -> None:
         """It has answered a request on return. Raises NotReadyError."""
         deadline = time.monotonic() + _READY_WITHIN_SECONDS
-        while (await Connection(self.port).ask(FAST, timeout=_READY_WITHIN_SECONDS)).outcome is not (
-            Outcome.ANSWERED
-        ):
+        while await self.ask(FAST, within=_READY_WITHIN_SECONDS) is not Outcome.ANSWERED:
             if self.exit.done() or time.monotonic() > deadline:
                 how = f"it ended with {self.exit.result()}" if self.exit.done() else "it still runs"
                 message = f"{self.name} is not ready: {how}, and said: {self.log()[-2000:]}"
                 raise NotReadyError(message)
             await asyncio.sleep(_LOOK_SECONDS)  # nothing tells when a port is opened
+
+    async def ask(self, request: Request, *, within: float) -> Outcome:
+        """What becomes of a request on a connection of its own."""
+        with contextlib.closing(Connection(self.port)) as connection:
+            return (await connection.ask(request, timeout=within)).outcome
 
     async def reach(self, line: str) -> str:
         """The ledger's first line that begins with `line`. Raises NotReachedError."""

@@ -16,14 +16,16 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
-from hostile.cases import ALL, NONE, Case, Expectation, Log, Sending
+from hostile.cases import ALL, LOST, NONE, Case, Expectation, Log, Sending
 from hostile.table import GROUPS
 
 _AT_MOST: Final = 3
 _INTERRUPTS_TO_HURRY: Final = 2
 _INTERRUPTS_TO_EXIT: Final = 3
+_WATCHDOG: Final = 70
 _ALWAYS: Final = frozenset({0, 75})
 _UNTIL_SECONDS: Final = 3.0  # so that the schedule leaves time for an end in order
 _PAUSE_SECONDS: Final = 1.0
@@ -46,7 +48,7 @@ def sequence(seed: int, number: int) -> Case:
         name=f"sequence-{seed}-{number}",
         says=_told(parts, signals),
         traits=tuple(dict.fromkeys(trait for part in parts for trait in part.traits)),
-        clients=tuple(client for part in parts for client in part.clients),
+        clients=tuple(replace(client, sees=client.sees | LOST) for part in parts for client in part.clients),
         signals=signals,
         log=logs[0] if logs else Log.FILE,
         loop=chance.choice(("asyncio", "uvloop")),
@@ -61,15 +63,25 @@ def named(name: str) -> Case | None:
 
 
 def _parts(chance: random.Random) -> list[Case]:
-    """From one case to three; one at most needs a log of its own, and none a newer Python than this."""
+    """From one case to three, none of which needs a newer Python than this. One at most has a log of its own,
+    and one at most, the last, stops the loop: nothing could be asked of the service after it.
+    """
     groups = [group for group in _POOL if group]
     parts: list[Case] = []
     for _ in range(chance.randint(1, _AT_MOST)):
         part = chance.choice(chance.choice(groups))
-        has_log = part.log is not Log.FILE and any(other.log is not Log.FILE for other in parts)
-        if not has_log and part not in parts and sys.version_info[:2] >= part.since_python:
+        second = any(
+            (_stops_the_loop(part) and _stops_the_loop(other))
+            or (part.log is not Log.FILE and other.log is not Log.FILE)
+            for other in parts
+        )
+        if not second and part not in parts and sys.version_info[:2] >= part.since_python:
             parts.append(part)
-    return parts
+    return sorted(parts, key=_stops_the_loop)
+
+
+def _stops_the_loop(case: Case) -> bool:
+    return _WATCHDOG in case.expects.codes and bool(case.clients)
 
 
 def _schedule(chance: random.Random) -> tuple[Sending, ...]:
@@ -82,7 +94,7 @@ def _schedule(chance: random.Random) -> tuple[Sending, ...]:
     for signum in chance.choices(kinds, (10, 5, 2, 1), k=chance.randint(0, 5)):
         sendings.append(_at(chance, signum))
         if signum == signal.SIGSTOP:
-            until = sendings[-1].at + chance.uniform(0.0, _PAUSE_SECONDS)
+            until = round(sendings[-1].at + chance.uniform(0.0, _PAUSE_SECONDS), 2)
             sendings.append(Sending(signum=signal.SIGCONT, at=until))
     return tuple(sorted(sendings, key=lambda sending: sending.at))
 
