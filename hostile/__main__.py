@@ -34,14 +34,14 @@ examples:
 
 def main() -> int:
     """Play what was asked for, and say how it went."""
-    parser = _parser()
-    options = parser.parse_args()
+    parsing = parser()
+    options = parsing.parse_args()
     if options.list:
         print("\n".join(f"{case.name:30} {case.says}" for case in CASES))
         return 0
-    cases, unknown = _chosen(options.case)
+    cases, unknown = cases_meant(options.case)
     if unknown:
-        parser.error(f"found {', '.join(unknown)}; expected names that --list shows, or patterns of them")
+        parsing.error(f"found {', '.join(unknown)}; expected names that --list shows, or patterns of them")
     skipped = [case for case in cases if sys.version_info[:2] < case.since_python]
     cases = [case for case in cases if case not in skipped]
     count = options.sequences if options.sequences is not None else 0 if options.case else _SEQUENCES
@@ -60,21 +60,22 @@ def main() -> int:
     return 1 if bad else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """What the command understands."""
+    parsing = argparse.ArgumentParser(
         prog="python -m hostile",
         description="Everything that keeps a service from ending, under graceful run and plain uvicorn.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("case", nargs="*", help="names or patterns of cases; all, if none is given")
-    parser.add_argument("--jobs", type=_positive, default=_JOBS, help="how many at once (8)")
-    parser.add_argument("--seed", type=int, default=1, help="of the random sequences (1)")
-    parser.add_argument("--sequences", type=int, help="how many of them (50; 0 where cases are named)")
-    parser.add_argument("--only-ours", action="store_true", help="without plain uvicorn")
-    parser.add_argument("--json", action="store_true", help="for machines")
-    parser.add_argument("--list", action="store_true", help="what there is, and what it does")
-    return parser
+    parsing.add_argument("case", nargs="*", help="names or patterns of cases; all, if none is given")
+    parsing.add_argument("--jobs", type=_positive, default=_JOBS, help="how many at once (8)")
+    parsing.add_argument("--seed", type=int, default=1, help="of the random sequences (1)")
+    parsing.add_argument("--sequences", type=int, help="how many of them (50; 0 where cases are named)")
+    parsing.add_argument("--only-ours", action="store_true", help="without plain uvicorn")
+    parsing.add_argument("--json", action="store_true", help="for machines")
+    parsing.add_argument("--list", action="store_true", help="what there is, and what it does")
+    return parsing
 
 
 def _positive(text: str) -> int:
@@ -85,7 +86,7 @@ def _positive(text: str) -> int:
     return number
 
 
-def _chosen(patterns: Sequence[str]) -> tuple[list[Case], list[str]]:
+def cases_meant(patterns: Sequence[str]) -> tuple[list[Case], list[str]]:
     """The cases that are meant, and the patterns that mean none."""
     if not patterns:
         return list(CASES), []

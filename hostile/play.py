@@ -99,8 +99,8 @@ class Result:
 
 def _failures(result: Result) -> Iterator[str]:
     case, expects = result.case, result.case.expects
-    if result.killed:
-        yield f"it was alive {case.killed_at:g} s after the signal, and killed; it must end by itself"
+    if result.killed or result.seconds >= case.killed_at:
+        yield f"it was alive {case.killed_at:g} s after the signal; it must end by itself"
     elif result.code not in expects.codes:
         expected = " or ".join(str(code) for code in sorted(expects.codes))
         yield f"exit code {result.code}; expected {expected}"
@@ -148,7 +148,7 @@ async def _played(case: Case, server: Server, process: Process) -> Result:
         process.fill_log()
         began = loop.time()
         process.signal(case.signals[0].signum)
-        loop.call_at(began + case.killed_at, process.kill)
+        process.kill_after(case.killed_at)
         sending = asyncio.ensure_future(_send(case, process, began))
         after = asyncio.ensure_future(_ask(process))
         reading = [asyncio.ensure_future(peer.go_on()) for peer in peers]

@@ -108,6 +108,7 @@ class Process:
         self.exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.ended_at = 0.0
         self.killed = False
+        self._killer: threading.Timer | None = None
         self._log = _LOGS[case.log](folder / "log")
         command = [sys.executable, "-m", *server.arguments, "--host", HOST, "--port", str(self.port)]
         command += ["--loop", case.loop, "--no-access-log"]
@@ -153,11 +154,15 @@ class Process:
         if not self.exit.done():
             self._process.send_signal(signum)
 
-    def kill(self) -> None:
-        """SIGKILL, as an orchestrator sends it to whoever is still there. Does nothing after the end."""
-        if not self.exit.done():
-            self.killed = True
-            self._process.kill()
+    def kill_after(self, seconds: float) -> None:
+        """SIGKILL in so many seconds, as an orchestrator sends it to whoever is still there."""
+        self._killer = threading.Timer(seconds, self._kill)  # a thread: our loop may be busy then
+        self._killer.daemon = True
+        self._killer.start()
+
+    def _kill(self) -> None:
+        self.killed = self._process.poll() is None
+        self._process.kill()
 
     def fill_log(self) -> None:
         """Where the log is a pipe that is to be full, it is now."""
@@ -174,6 +179,8 @@ class Process:
 
     def close(self) -> None:
         """All that was opened for it is closed."""
+        if self._killer is not None:
+            self._killer.cancel()
         self.ledger.close()
         self._log.close()
 

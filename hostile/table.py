@@ -154,9 +154,9 @@ _THREADS: Final = Group(
 )
 
 
-def _blocked(case: Case, function: str) -> Case:
-    """The loop stands still, so that nothing that needs it can be released."""
-    named = (standing(function),)
+def _blocked(case: Case, function: str, file: str = "requests") -> Case:
+    """The loop stands still in `function`, so that nothing that needs it can be released."""
+    named = (standing(function, file),)
     expects = Expectation(codes=_WATCHDOG, named=named, unreleased=ALL, healthy=False, whole=False)
     return dataclasses.replace(case, expects=expects)
 
@@ -182,7 +182,8 @@ _BLOCKED: Final = Group(
                     clients=(at_once("blocks_without_gil"),),
                     expects=_ANY,
                 ),
-                "blocks_without_gil",
+                "_lock_twice",
+                "native",
             ),
         ),
         _blocked(
@@ -211,7 +212,8 @@ _BLOCKED: Final = Group(
                     clients=(after("blocks_with_gil"),),
                     expects=_ANY,
                 ),
-                "blocks_with_gil",
+                "_lock_twice",
+                "native",
             ),
         ),
         *_on_both_loops(
@@ -223,7 +225,8 @@ _BLOCKED: Final = Group(
                     since_python=(3, 12),
                     expects=_ANY,
                 ),
-                "blocks_with_gil",
+                "_lock_twice",
+                "native",
             ),
         ),
     ),

@@ -27,6 +27,7 @@ from graceful.cli import doctor, probe, run
 from graceful.cli.probe_target import parse_target
 from graceful.platforms import PROFILES
 from graceful.settings import resolve
+from hostile import __main__ as hostile
 from tests.pages import (
     BLOCKS,
     DOCS,
@@ -213,6 +214,9 @@ def check_pip(arguments: list[str]) -> None:
 
 
 def check_python(arguments: list[str]) -> None:
+    if arguments[:2] == ["-m", "hostile"]:
+        assert hostile.cases_meant(hostile.parser().parse_args(arguments[2:]).case)[1] == []
+        return
     assert (ROOT / arguments[0]).is_file()
 
 

@@ -22,6 +22,7 @@ from hostile.process import OURS
 from hostile.sequences import named, sequence
 from hostile.table import CASES, GROUPS
 from rig.client import Outcome
+from tests.pages import ROOT, rows
 
 WHOLE: Final = ("serving", "lame_duck", "draining", "releasing", "stopped")
 CASE: Final = Case(
@@ -179,6 +180,18 @@ def test_the_table_sets_ours_beside_uvicorn() -> None:
     ]
     assert paper.failures([ours]) == ""
     assert "exit code 1" in paper.failures([dataclasses.replace(ours, code=1)])
+
+
+def test_the_page_lists_the_cases_as_they_are() -> None:
+    shown = [tuple(row[:4]) for row in rows(ROOT / "docs/hostile.md", "case")]
+    released = {0: "none", len(ALL): "all"}
+    expected = []
+    for case in CASES:
+        codes = " or ".join(str(code if code >= 0 else 128 - code) for code in sorted(case.expects.codes))
+        count = len(ALL - case.expects.unreleased)
+        name = f"`{case.name.removesuffix('-asyncio')}`"
+        expected.append((name, case.says, codes, released.get(count, f"{count} of {len(ALL)}")))
+    assert shown == list(dict.fromkeys(expected))
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
