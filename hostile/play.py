@@ -135,7 +135,6 @@ async def play(case: Case, server: Server) -> Result:
 
 
 async def _played(case: Case, server: Server, process: Process) -> Result:
-    loop = asyncio.get_running_loop()
     before = asyncio.ensure_future(process.ask(_SLOW, within=_ENTIRELY))
     await process.reach("at slow")
     peers = [Peer(client, process.port) for client in case.clients]
@@ -146,17 +145,13 @@ async def _played(case: Case, server: Server, process: Process) -> Result:
             peer.leave()
         problems = await _end_child(process) if case.ends_children else ()
         process.fill_log()
-        began = loop.time()
-        process.signal(case.signals[0].signum)
-        process.kill_after(case.killed_at)
-        sending = asyncio.ensure_future(_send(case, process, began))
+        began = process.stop(case.signals, killed_at=case.killed_at)
         after = asyncio.ensure_future(_ask(process))
         reading = [asyncio.ensure_future(peer.go_on()) for peer in peers]
         code = await asyncio.shield(process.exit)
         process.end_all()  # children hold its connections, so that clients would never hear of the end
         seen = [await _seen(peer, task) for peer, task in zip(peers, reading, strict=True)]
         healthy = (await before, await after)
-        sending.cancel()
     finally:
         before.cancel()
         for peer in peers:
@@ -174,13 +169,6 @@ async def _played(case: Case, server: Server, process: Process) -> Result:
         log=process.log(),
         problems=problems,
     )
-
-
-async def _send(case: Case, process: Process, began: float) -> None:
-    """Send the signals that come after the first."""
-    for sending in case.signals[1:]:
-        await asyncio.sleep(began + sending.at - asyncio.get_running_loop().time())
-        process.signal(sending.signum)
 
 
 async def _ask(process: Process) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -11,12 +12,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hostile.cases import GRACE_PERIOD, LAME_DUCK, Case, Log
+from hostile.cases import GRACE_PERIOD, LAME_DUCK, Case, Log, Sending
 from rig.client import HOST, Connection, Outcome, Request
 from rig.replica import ROOT, NotReadyError, environment_of_servers, free_port
 
@@ -108,7 +109,7 @@ class Process:
         self.exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.ended_at = 0.0
         self.killed = False
-        self._killer: threading.Timer | None = None
+        self._over = threading.Event()
         self._log = _LOGS[case.log](folder / "log")
         command = [sys.executable, "-m", *server.arguments, "--host", HOST, "--port", str(self.port)]
         command += ["--loop", case.loop, "--no-access-log"]
@@ -149,20 +150,33 @@ class Process:
         """The ledger's first line that begins with `line`. Raises NotReachedError."""
         return await self.ledger.wait_for(line, within=_REACHED_WITHIN_SECONDS)
 
-    def signal(self, signum: signal.Signals) -> None:
-        """Send a signal, unless it has ended."""
-        if not self.exit.done():
-            self._process.send_signal(signum)
+    def stop(self, signals: Sequence[Sending], *, killed_at: float) -> float:
+        """The first signal has been sent on return, which is when. The others follow, and at `killed_at`
+        SIGKILL, as an orchestrator sends it to whoever is still there.
 
-    def kill_after(self, seconds: float) -> None:
-        """SIGKILL in so many seconds, as an orchestrator sends it to whoever is still there."""
-        self._killer = threading.Timer(seconds, self._kill)  # a thread: our loop may be busy then
-        self._killer.daemon = True
-        self._killer.start()
+        From threads, since our loop may be busy then.
+        """
+        began = time.monotonic()
+        self._process.send_signal(signals[0].signum)
+        for work, *arguments in ((self._send, signals, began), (self._kill, began + killed_at)):
+            threading.Thread(target=work, args=arguments, daemon=True).start()
+        return began
 
-    def _kill(self) -> None:
-        self.killed = self._process.poll() is None
-        self._process.kill()
+    def _send(self, signals: Sequence[Sending], sent_at: float) -> None:
+        """The gaps between them are kept whatever holds us up: the kernel makes one of two that are
+        pending.
+        """
+        for previous, sending in itertools.pairwise(signals):
+            due = sent_at + sending.at - previous.at
+            if self._over.wait(due - time.monotonic()):
+                return
+            sent_at = time.monotonic()
+            self._process.send_signal(sending.signum)
+
+    def _kill(self, at: float) -> None:
+        if not self._over.wait(at - time.monotonic()):
+            self.killed = True
+            self._process.kill()
 
     def fill_log(self) -> None:
         """Where the log is a pipe that is to be full, it is now."""
@@ -179,14 +193,13 @@ class Process:
 
     def close(self) -> None:
         """All that was opened for it is closed."""
-        if self._killer is not None:
-            self._killer.cancel()
         self.ledger.close()
         self._log.close()
 
     def _wait(self) -> None:
         code = self._process.wait()
         at = time.monotonic()
+        self._over.set()
         with contextlib.suppress(RuntimeError):  # the harness was interrupted: its loop is closed
             self._loop.call_soon_threadsafe(self._ended, code, at)
 

@@ -481,14 +481,14 @@ _SIGNALS: Final = Group(
         Case(
             name="sigterm-and-two-sigints",
             says="SIGTERM, then SIGINT twice: what is in flight is cancelled, the rest in order",
-            signals=(_TERM, *_interrupts(0.7, 0.9)),
+            signals=(_TERM, *_interrupts(0.6, 1.2)),
             clients=(get("/sleeps", sees=frozenset({Seen.UNAVAILABLE})),),
             expects=Expectation(codes=_INTERRUPTED, named=("GET /sleeps",), healthy=False),
         ),
         Case(
             name="sigterm-and-three-sigints",
             says="SIGTERM, then SIGINT three times: out at once",
-            signals=(_TERM, *_interrupts(0.3, 0.5, 0.7)),
+            signals=(_TERM, *_interrupts(0.3, 0.8, 1.3)),
             traits=("lifespan-hangs",),
             clients=(get("/sleeps"),),
             expects=Expectation(codes=_INTERRUPTED, unreleased=ALL, healthy=False, whole=False),
