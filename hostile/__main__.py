@@ -22,6 +22,7 @@ from hostile.sequences import named, sequence
 from hostile.table import CASES, GROUPS
 
 _JOBS: Final = 8
+_STARTS: Final = 2
 _SEQUENCES: Final = 50
 _EXAMPLES: Final = """\
 examples:
@@ -104,7 +105,7 @@ def cases_meant(patterns: Sequence[str]) -> tuple[list[Case], list[str]]:
 async def _all(todo: Sequence[tuple[Case, Server]], *, jobs: int) -> list[Result]:
     """The results, in the order of `todo`; how far it is goes to a terminal."""
     played: dict[tuple[str, str], Result] = {}
-    async for result in play_all(todo, jobs=jobs):
+    async for result in play_all(todo, jobs=jobs, starts=_STARTS):
         played[result.case.name, result.server] = result
         if sys.stderr.isatty():
             print(f"\r{len(played)} of {len(todo)} played", end="", file=sys.stderr, flush=True)

@@ -125,10 +125,10 @@ def _failures_of_clients(result: Result) -> Iterator[str]:
         yield f"healthy requests beside were lost: {', '.join(result.healthy)}"
 
 
-async def play(case: Case, server: Server) -> Result:
+async def play(case: Case, server: Server, starting: asyncio.Semaphore) -> Result:
     """Play `case` on `server`. Never raises for what the server does; it has ended on return."""
     try:
-        async with asyncio.timeout(_ENTIRELY + case.killed_at), started(case, server) as process:
+        async with asyncio.timeout(_ENTIRELY + case.killed_at), started(case, server, starting) as process:
             return await _played(case, server, process)
     except (NotReadyError, NotReachedError, TimeoutError, OSError) as problem:
         return Result(case=case, server=server.name, problems=(f"could not be played: {problem!r}",))
@@ -200,13 +200,15 @@ async def _end_child(process: Process) -> tuple[str, ...]:
     return tuple(problems)
 
 
-async def play_all(cases: Iterable[tuple[Case, Server]], *, jobs: int) -> AsyncIterator[Result]:
-    """The results, each when it is known; at most `jobs` are played at the same time."""
-    free = asyncio.Semaphore(jobs)
+async def play_all(cases: Iterable[tuple[Case, Server]], *, jobs: int, starts: int) -> AsyncIterator[Result]:
+    """The results, each when it is known; at most `jobs` are played at the same time, of which `starts` are
+    starting.
+    """
+    free, starting = asyncio.Semaphore(jobs), asyncio.Semaphore(starts)
 
     async def one(case: Case, server: Server) -> Result:
         async with free:
-            return await play(case, server)
+            return await play(case, server, starting)
 
     for playing in asyncio.as_completed([one(case, server) for case, server in cases]):
         yield await playing

@@ -191,8 +191,10 @@ class Process:
         """What it has written to standard output and standard error."""
         return self._log.text()
 
-    def close(self) -> None:
-        """All that was opened for it is closed."""
+    async def close(self) -> None:
+        """It has ended, and all its children; what was opened for it is closed."""
+        self.end_all()
+        await self.exit
         self.ledger.close()
         self._log.close()
 
@@ -209,17 +211,18 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def started(case: Case, server: Server) -> AsyncIterator[Process]:
-    """The service of `case` on `server`, ready. Raises NotReadyError."""
-    with tempfile.TemporaryDirectory() as folder:
-        process = Process(case, server, Path(folder))
-        try:
+async def started(case: Case, server: Server, starting: asyncio.Semaphore) -> AsyncIterator[Process]:
+    """The service of `case` on `server`, ready. Raises NotReadyError.
+
+    `starting` is held until then: a start is what costs, and those that are ending must not pay for it.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        async with starting:
+            process = Process(case, server, Path(folder))
+            stack.push_async_callback(process.close)
             await process.wait_until_ready()
-            yield process
-        finally:
-            process.end_all()
-            await process.exit
-            process.close()
+        yield process
 
 
 class _File:

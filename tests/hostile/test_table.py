@@ -28,7 +28,8 @@ AT_ONCE: Final = 10  # sequences to a test
 
 def played(cases: Sequence[Case]) -> list[Result]:
     async def play() -> list[Result]:
-        return [result async for result in play_all([(case, OURS) for case in cases], jobs=JOBS)]
+        todo = [(case, OURS) for case in cases]
+        return [result async for result in play_all(todo, jobs=JOBS, starts=1)]
 
     return asyncio.run(play())
 
