@@ -119,7 +119,7 @@ class Process:
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**environment_of_servers(), **ledger},
+            env={**_environment(), **ledger},
             stdin=subprocess.DEVNULL,
             stdout=self._log.descriptor,
             stderr=self._log.descriptor,
@@ -208,6 +208,13 @@ class Process:
     def _ended(self, code: int, at: float) -> None:
         self.ended_at = at
         self.exit.set_result(code)
+
+
+def _environment() -> dict[str, str]:
+    """As any server under test has it, but not measured: what coverage writes at the exit takes the time
+    that is judged here.
+    """
+    return {name: value for name, value in environment_of_servers().items() if not name.startswith("COVERAGE_")}
 
 
 @contextlib.asynccontextmanager
