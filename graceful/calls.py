@@ -1,4 +1,6 @@
-"""Calls into the user's code that may block, hang or raise anything: on the loop, or on a daemon thread."""
+"""Calls into the user's code that may block, hang or raise anything: on the loop, on a daemon thread, or on
+the loop of another thread.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import contextvars
 import functools
 import inspect
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -79,6 +81,79 @@ def _answer_of(function: Callable[[], T]) -> Callable[[], T]:
 def _tell(answered: asyncio.Future[T], answer: T) -> None:
     if not answered.done():  # cancelled
         answered.set_result(answer)
+
+
+class Errand:
+    """A coroutine that the loop of another thread runs, and that is waited for here.
+
+    `goes_on` until it has really ended there, which a loop that is blocked may put off for as long as it
+    likes: who is cancelled while waiting has it cancelled there, and does not wait for that.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, T], there: asyncio.AbstractEventLoop) -> None:
+        self.goes_on = False
+        self.begun = False
+        self._work = work
+        self._there = there
+        self._task: asyncio.Task[Callable[[], T]] | None = None
+        self._given_up = False
+
+    @property
+    def loop_is_gone(self) -> bool:
+        """Whether the other loop has been closed, so that nothing goes on there."""
+        return self._there.is_closed()
+
+    async def result(self) -> Any:
+        """What the coroutine comes to. Raises RuntimeError where the other loop has been closed."""
+        here = asyncio.get_running_loop()
+        answered: asyncio.Future[Callable[[], Any]] = here.create_future()
+
+        def end(task: asyncio.Task[Callable[[], Any]]) -> None:
+            self.goes_on = False
+            answer = task.result if task.cancelled() else task.result()
+            with contextlib.suppress(RuntimeError):  # the loop here has been closed: nobody waits any more
+                here.call_soon_threadsafe(_tell, answered, answer)
+
+        try:
+            self._there.call_soon_threadsafe(self._begin, end)
+        except RuntimeError:
+            self._work.close()
+            raise
+        self.goes_on = True
+        try:
+            return (await answered)()
+        except asyncio.CancelledError:
+            self._given_up = True
+            with contextlib.suppress(RuntimeError):  # that loop has been closed meanwhile
+                self._there.call_soon_threadsafe(self._cancel)
+            raise
+
+    def _begin(self, end: Callable[[asyncio.Task[Any]], None]) -> None:
+        if self._given_up:
+            self.goes_on = False
+            self._work.close()
+            return
+        self.begun = True
+        self._task = self._there.create_task(_awaited(self._work), name="graceful errand")
+        self._task.add_done_callback(end)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+async def _awaited(work: Coroutine[Any, Any, T]) -> Callable[[], T]:
+    """As `_answer_of`: a SystemExit is told, and does not fall through somebody else's loop."""
+    try:
+        value = await work
+    except BaseException as raised:  # noqa: BLE001 - raised again where the answer is waited for
+        problem = raised
+
+        def fail() -> T:
+            raise problem
+
+        return fail
+    return lambda: value
 
 
 class Call:

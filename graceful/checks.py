@@ -5,18 +5,21 @@ however many ask.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import inspect
 import logging
 import math
 import reprlib
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from graceful.acquisition import belongs_on_loop
-from graceful.calls import Call, missing_arguments, name_of, one_line, text_of
+from graceful.asides import ASIDES
+from graceful.calls import Call, Errand, missing_arguments, name_of, one_line, text_of
 from graceful.errors import SettingsError
 
 Probe: TypeAlias = Literal["readiness", "liveness"]
@@ -43,10 +46,16 @@ class CheckResult:
 
 
 class Checks:
-    """All checks of one runtime, by probe. They outlive its runs, and the loops of those."""
+    """All checks of one runtime, by probe. They outlive its runs, and the loops of those.
+
+    `home` is the loop that the app's resources belong to: async checks run there, whichever loop asks. If it
+    is blocked they fail when their time is up, since that is measured by the loop that asks. None: they run
+    where they are asked for.
+    """
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
+        self.home: asyncio.AbstractEventLoop | None = None
         self._checks: dict[Probe, dict[str, _Check]] = {probe: {} for probe in PROBES}
 
     def add(  # noqa: PLR0913 - one for each option of the decorator
@@ -97,11 +106,12 @@ class Checks:
         """The results of all checks of `probe` but those excluded, in their order: cached ones, or those of
         a run.
 
-        The checks run at the same time. Whoever comes while one runs waits for that run; and who is
-        cancelled while waiting cancels nobody else's. Raises nothing but that.
+        The checks run at the same time. Whoever comes while one runs waits for that run, on whichever loop;
+        and who is cancelled while waiting cancels nobody else's. Raises nothing but that.
         """
         checks = [check for name, check in tuple(self._checks[probe].items()) if name not in exclude]
-        flights = [check.ask() for check in checks]
+        elsewhere = None if self.home in {None, asyncio.get_running_loop()} else self.home
+        flights = [check.ask(elsewhere) for check in checks]
         pending = [flight for flight in flights if isinstance(flight, asyncio.Task)]
         if pending:
             await asyncio.wait(pending)
@@ -125,12 +135,16 @@ class _Verdict:
 
 class _Run:
     """One run of a check, in a task of the running loop, and on a thread of its own unless the check is
-    async.
+    async: that runs on the loop `elsewhere`, where there is one.
     """
 
-    def __init__(self, name: str, function: Check, *, on_thread: bool) -> None:
+    def __init__(
+        self, name: str, function: Check, *, on_thread: bool, elsewhere: asyncio.AbstractEventLoop | None
+    ) -> None:
         self._call = Call(f"check-{name}", on_thread=on_thread)
         self._function = function
+        self._elsewhere = elsewhere
+        self._errand: Errand | None = None
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._ask(), name=f"graceful check {name}")
 
@@ -140,8 +154,7 @@ class _Run:
             await asyncio.wait({self._task}, timeout=within)
             if self._task.done():
                 return self._task.result()
-            where = self._call.stands_at()
-            return _Verdict(error=f"timed out after {within:g} s" + (f", at {where}" if where else ""))
+            return _Verdict(error=f"timed out after {within:g} s{self._where()}")
         finally:
             self._task.cancel()
 
@@ -151,11 +164,31 @@ class _Run:
         does not.
         """
         task_hangs = not self._task.done() and self._loop is asyncio.get_running_loop()
-        return task_hangs or self._call.thread_is_busy
+        away = self._errand is not None and self._errand.goes_on and not self._errand.loop_is_gone
+        return task_hangs or away or self._call.thread_is_busy
+
+    def _where(self) -> str:
+        if self._errand is not None and self._errand.goes_on and not self._errand.begun:
+            return ", before the event loop has got to it"
+        where = self._call.stands_at()
+        return f", at {where}" if where else ""
+
+    async def _answer(self) -> Any:
+        """What the check returns. What is async about it belongs to the loop `elsewhere`."""
+        if not self._call.on_thread:
+            return await self._run_elsewhere(self._call.result_of(self._function))
+        made = await self._call.call(self._function)
+        return await self._run_elsewhere(self._call.wait_for(made)) if inspect.isawaitable(made) else made
+
+    async def _run_elsewhere(self, work: Coroutine[Any, Any, Any]) -> Any:
+        if self._elsewhere is None:
+            return await work
+        self._errand = Errand(work, self._elsewhere)
+        return await self._errand.result()
 
     async def _ask(self) -> _Verdict:
         try:
-            answer = await self._call.result_of(self._function)
+            answer = await self._answer()
         except BaseException as raised:  # noqa: BLE001 - SystemExit would fall through the loop; it is a failure too
             return _Verdict(error=text_of(raised), raised=raised)
         finally:
@@ -187,18 +220,41 @@ class _Check:
         self._given_up: _Run | None = None
         self._lock = threading.Lock()
 
-    def ask(self) -> CheckResult | asyncio.Task[CheckResult]:
-        """The cached result; or else the run that goes on on this loop, begun now if there is none."""
+    def ask(self, elsewhere: asyncio.AbstractEventLoop | None) -> CheckResult | asyncio.Task[CheckResult]:
+        """The cached result; or else the run that goes on, on this loop or another, begun now if there is
+        none.
+        """
         last = self.last
         if last is not None and self._clock() - self._landed_at < self._terms.cache:
             return last
         loop = asyncio.get_running_loop()
-        flight = self._flight
-        if flight is None or flight.done() or flight.get_loop() is not loop:
-            context = self._context.copy()
-            flight = loop.create_task(self._fly(), name=f"graceful check {self.name}", context=context)
-            self._flight = flight
-        return flight
+        with self._lock:  # two loops may ask at once
+            flight = self._flight
+            if flight is None or flight.done() or not flight.get_loop().is_running():
+                context, name = self._context.copy(), f"graceful check {self.name}"
+                self._flight = flight = loop.create_task(self._fly(elsewhere), name=name, context=context)
+        return flight if flight.get_loop() is loop else loop.create_task(self._join(flight))
+
+    async def _join(self, flight: asyncio.Task[CheckResult]) -> CheckResult:
+        """The result of a run that another loop has begun, which may be blocked: it has the time of the
+        check.
+        """
+        loop, landed = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+                loop.call_soon_threadsafe(landed.set)
+
+        try:
+            with contextlib.suppress(RuntimeError):  # that loop has been closed meanwhile
+                flight.get_loop().call_soon_threadsafe(flight.add_done_callback, tell)
+            async with asyncio.timeout(self._terms.timeout):
+                await landed.wait()
+        except TimeoutError:
+            seconds = self._terms.timeout
+            error = f"timed out after {seconds:g} s, before the event loop has got to it"
+            return CheckResult(name=self.name, ok=False, seconds=seconds, error=error)
+        return self.landed(flight)
 
     def landed(self, flight: CheckResult | asyncio.Task[CheckResult]) -> CheckResult:
         """The result of what `ask` returned, which is done."""
@@ -208,9 +264,9 @@ class _Check:
             return CheckResult(name=self.name, ok=False, seconds=0.0, error="it was cancelled")
         return flight.result()
 
-    async def _fly(self) -> CheckResult:
+    async def _fly(self, elsewhere: asyncio.AbstractEventLoop | None) -> CheckResult:
         began = self._clock()
-        verdict = await self._verdict()
+        verdict = await self._verdict(elsewhere)
         now = self._clock()
         with self._lock:
             before = self.last
@@ -219,28 +275,34 @@ class _Check:
             ok = verdict.error is None or (self._forgives and self._failures < self._terms.failure_threshold)
             self.last = result = CheckResult(name=self.name, ok=ok, seconds=now - began, error=verdict.error)
             self._landed_at = now
-        self._log(verdict, changed=ok is not (before is None or before.ok))
+        # Another loop than the app's is there to answer whatever happens: it must not wait for the log.
+        say = _say if elsewhere is None else ASIDES.say
+        self._tell(verdict, say, changed=ok is not (before is None or before.ok))
         return result
 
-    async def _verdict(self) -> _Verdict:
+    async def _verdict(self, elsewhere: asyncio.AbstractEventLoop | None) -> _Verdict:
         if self._given_up is not None and self._given_up.hangs:
             return _Verdict(error="an earlier run still hangs")
-        run = _Run(self.name, self._function, on_thread=self._on_thread)
+        run = _Run(self.name, self._function, on_thread=self._on_thread, elsewhere=elsewhere)
         try:
             return await run.verdict(self._terms.timeout)
         finally:
             self._given_up = run
 
-    def _log(self, verdict: _Verdict, *, changed: bool) -> None:
+    def _tell(self, verdict: _Verdict, say: Callable[..., object], *, changed: bool) -> None:
         """One line for each change, with the traceback of what was raised; what a threshold forgives, for
         debugging.
         """
         if verdict.error is not None:
             level = logging.WARNING if changed else logging.DEBUG
             raised = verdict.raised if changed else None
-            logger.log(level, "check %s failed: %s", self.name, verdict.error, exc_info=raised)
+            say(level, f"check {self.name} failed: {verdict.error}", raised)
         elif changed:
-            logger.info("check %s passes again", self.name)
+            say(logging.INFO, f"check {self.name} passes again", None)
+
+
+def _say(level: int, text: str, raised: BaseException | None) -> None:
+    logger.log(level, "%s", text, exc_info=raised)
 
 
 def _require_function(name: str, function: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import contextvars
 import functools
@@ -557,3 +558,169 @@ def test_what_cannot_be_declared(
 def test_a_check_that_takes_arguments(checks: Checks) -> None:
     with pytest.raises(SettingsError, match="missing a required argument: 'url'; bind"):
         checks.add(takes_arguments, probe="readiness")  # type: ignore[arg-type]
+
+
+# Two loops: the app's own, and that of a thread which asks for it.
+
+
+class Home:
+    """A loop on a thread of its own, which the test can block."""
+
+    def __init__(self, loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        self.loop = loop_factory()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        self._free = threading.Event()
+
+    def block(self) -> None:
+        """The loop stands still on return, until `free`."""
+        begun = threading.Event()
+
+        def stand_still() -> None:
+            begun.set()
+            self._free.wait(20)
+
+        self.loop.call_soon_threadsafe(stand_still)
+        assert begun.wait(20)
+
+    def free(self) -> None:
+        self._free.set()
+
+    def ask(self, checks: Checks) -> concurrent.futures.Future[tuple[CheckResult, ...]]:
+        return asyncio.run_coroutine_threadsafe(checks.run("readiness"), self.loop)
+
+    def turned(self) -> None:
+        """Whatever the loop has been given has run on return."""
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self.loop).result(20)
+
+    def close(self) -> None:
+        self.free()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(20)
+        self.loop.close()
+
+
+@pytest.fixture(params=BOTH_LOOPS)
+def home(request: pytest.FixtureRequest, checks: Checks) -> Iterator[Home]:
+    home = Home(request.param)
+    checks.home = home.loop
+    yield home
+    home.close()
+
+
+def test_what_is_async_runs_at_home_whoever_asks(home: Home, run: Run, checks: Checks) -> None:
+    loops: dict[str, asyncio.AbstractEventLoop] = {}
+    threads: dict[str, int | None] = {}
+
+    async def note(name: str) -> None:
+        loops[name] = asyncio.get_running_loop()
+        await asyncio.sleep(0)
+
+    async def later() -> None:
+        await note("later")
+
+    def plain() -> None:
+        threads["plain"] = threading.get_ident()
+
+    checks.add(later, probe="readiness")
+    checks.add(lambda: note("lambda"), probe="readiness", name="lambda")
+    checks.add(plain, probe="readiness")
+    assert [result.error for result in run(readiness(checks))] == [None] * 3
+    assert loops == {"later": home.loop, "lambda": home.loop}
+    assert threads["plain"] not in {threading.get_ident(), home.thread.ident}
+
+
+@pytest.mark.parametrize(("answer", "error"), VERDICTS, ids=repr)
+def test_what_passes_and_what_fails_at_home(
+    home: Home, run: Run, checks: Checks, answer: Any, error: str | None
+) -> None:
+    checks.add(Answers(answer).later, probe="readiness", name="it")
+    [result] = run(readiness(checks))
+    assert (result.ok, result.error) == (error is None, error)
+    home.turned()
+
+
+def test_a_home_that_is_blocked_fails_its_checks_in_their_time(home: Home, run: Run, checks: Checks) -> None:
+    answers, aside = Answers(), Answers()
+    checks.add(answers.later, probe="readiness", name="later", timeout=0.05, cache=0)
+    checks.add(aside.sync, probe="readiness", name="sync", cache=0)
+    home.block()
+    later, sync = run(readiness(checks))
+    assert (later.ok, later.error) == (False, "timed out after 0.05 s, before the event loop has got to it")
+    assert sync.ok
+    later, _ = run(readiness(checks))
+    assert later.error == "an earlier run still hangs", "or they would pile up behind the loop"
+    home.free()
+    home.turned()
+    assert answers.asked == 0, "nobody waited for it any more"
+    later, _ = run(readiness(checks))
+    assert later.ok
+    assert answers.asked == 1
+
+
+def test_what_hangs_at_home_is_cancelled_there(home: Home, run: Run, checks: Checks) -> None:
+    cancelled = threading.Event()
+
+    async def hangs() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    checks.add(hangs, probe="readiness", timeout=0.05)
+    [result] = run(readiness(checks))
+    assert result.error is not None
+    assert result.error.startswith("timed out after 0.05 s, at tests/test_checks.py:")
+    assert cancelled.wait(20)
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "none"])
+def test_without_a_home_that_runs_a_check_fails_or_runs_here(run: Run, checks: Checks, closed: bool) -> None:  # noqa: FBT001 - a parameter
+    answers = Answers()
+    checks.add(answers.later, probe="readiness", name="it")
+    if closed:
+        checks.home = asyncio.new_event_loop()
+        checks.home.close()
+    [result] = run(readiness(checks))
+    assert result.ok is not closed
+    assert answers.asked == (0 if closed else 1)
+
+
+def test_two_loops_that_ask_at_once_share_one_run(home: Home, run: Run, checks: Checks) -> None:
+    gate = Gate()
+    asked = threading.Event()
+    checks.add(gate, probe="readiness", name="it", timeout=20)
+
+    async def main() -> None:
+        mine = asyncio.ensure_future(checks.run("readiness"))
+        await asyncio.to_thread(gate.begun.wait, 20)
+        theirs = home.ask(checks)
+        home.loop.call_soon_threadsafe(asked.set)
+        await asyncio.to_thread(asked.wait, 20)
+        gate.open()
+        assert [result.ok for result in await mine] == [True]
+        assert [result.ok for result in await asyncio.wrap_future(theirs)] == [True]
+
+    run(main)
+    assert gate.asked == 1
+
+
+def test_who_shares_the_run_of_a_blocked_loop_waits_no_longer_than_the_check_may_take(
+    home: Home, run: Run, checks: Checks
+) -> None:
+    checks.add(lambda: None, probe="readiness", name="it", timeout=0.05)
+    begun = threading.Event()
+
+    async def begin() -> None:
+        flight = asyncio.ensure_future(checks.run("readiness"))
+        await asyncio.sleep(0)
+        begun.set()
+        home._free.wait(20)  # the loop, and with it the run, stands still
+        await flight
+
+    task = asyncio.run_coroutine_threadsafe(begin(), home.loop)
+    assert begun.wait(20)
+    [result] = run(readiness(checks))
+    assert (result.ok, result.error) == (False, "timed out after 0.05 s, before the event loop has got to it")
+    home.free()
+    task.result(20)
