@@ -21,6 +21,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from graceful.calls import Lane
 from graceful.checks import CheckResult
 from graceful.inflight import Kind
 from graceful.phases import Phase
@@ -43,6 +44,7 @@ class Snapshot:
     cut_off: Mapping[Kind, int]
     last_arrival: float | None
     shutdown_at: float | None
+    loop_stall: float | None = None
     checks: Mapping[str, tuple[CheckResult, ...]] = field(default_factory=dict)
     report: Report | None = None
 
@@ -126,13 +128,19 @@ class Publisher:
 
     async def page(self, accept: str) -> tuple[bytes, bytes]:
         """The page of all metrics, in the format that `accept` asks for, and its content type."""
+        if not multiprocess():
+            return self.page_now(accept)
+        return await asyncio.to_thread(self.page_now, accept)  # it reads files
+
+    def page_now(self, accept: str) -> tuple[bytes, bytes]:
+        """See `page`; on any thread."""
         encode, content_type = choose_encoder(accept)
         if not multiprocess():
             return content_type.encode(), encode(REGISTRY)
         self.publish()
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return content_type.encode(), await asyncio.to_thread(encode, registry)  # it reads files
+        return content_type.encode(), encode(registry)
 
     def _write(self, now: Snapshot) -> None:
         self._write_run(now)
@@ -159,6 +167,8 @@ class Publisher:
             self._grow(self._cut_off, total, kind)
         if now.last_arrival is not None:
             self._last_arrival.set(now.last_arrival)
+        if now.loop_stall is not None:
+            self._loop_stall.set(now.loop_stall)
         if now.shutdown_at is not None:
             self._shutdown_at.set(time.time() - (time.monotonic() - now.shutdown_at))
 
@@ -215,6 +225,11 @@ class Publisher:
         return _got_or_made(Gauge, "shutdown_started_timestamp_seconds", text, multiprocess_mode="livemax")
 
     @cached_property
+    def _loop_stall(self) -> Gauge:
+        text = "How long the event loop stands still, or did in a stall that ended within the last minute"
+        return _got_or_made(Gauge, "event_loop_stall_seconds", text, multiprocess_mode="livemax")
+
+    @cached_property
     def _release_seconds(self) -> Gauge:
         return _got_or_made(
             Gauge,
@@ -234,6 +249,22 @@ class Publisher:
     def _check_seconds(self) -> Gauge:
         text = "How long the check took when it was last run"
         return _got_or_made(Gauge, "check_seconds", text, ["check", "probe"], multiprocess_mode="livemax")
+
+
+class PagesAside:
+    """The pages of a publisher, made on a thread of its own, one after the other: a collector of the app's
+    that is slow or hangs holds up the scrapes, but not the loop that answers probes too.
+    """
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._lane: Lane | None = None
+
+    async def page(self, accept: str) -> tuple[bytes, bytes]:
+        """See Publisher."""
+        if self._lane is None:
+            self._lane = Lane("graceful-metrics")
+        return await self._lane.call(lambda: self._publisher.page_now(accept))
 
 
 PUBLISHER: Final = Publisher()

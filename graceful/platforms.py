@@ -27,6 +27,11 @@ class Platform:
     termination_log: str | None = None
     own_network: bool = False
 
+    @property
+    def in_container(self) -> bool:
+        """Whether what asks comes from outside of a network namespace of the process's own."""
+        return self.name in _CONTAINERS
+
 
 _KNOWN: Final = (
     # https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
@@ -68,6 +73,7 @@ _ORCHESTRATORS: Final = (
 )
 _SYSTEMD: Final = ("INVOCATION_ID", "NOTIFY_SOCKET")
 _CONTAINER: Final = ("/.dockerenv", "/run/.containerenv")
+_CONTAINERS: Final = frozenset({"kubernetes", "ecs", "cloud run", "fly.io", "heroku", "container"})
 
 
 def detect(environ: Mapping[str, str], *, exists: Callable[[str], bool], isatty: bool) -> Platform:

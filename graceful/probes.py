@@ -24,6 +24,8 @@ METRICS: Final = "metrics"
 _TEXT: Final = b"text/plain; charset=utf-8"
 _PROBE: Final[dict[str, Probe]] = {HEALTHZ: "liveness", READY: "readiness"}
 _FAILED: Final = {HEALTHZ: "not alive", READY: "not ready"}
+# While there is something to check: before and after, what a liveness check works with is not there.
+_LIVELY: Final = frozenset({Phase.SERVING, Phase.LAME_DUCK, Phase.DRAINING})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,18 @@ class State(Protocol):
     def holds(self) -> Collection[str]:
         """The reasons for which the app says that it is not ready."""
 
+    @property
+    def leaves(self) -> bool:
+        """Whether the shutdown has been asked for, although a blocked loop may not have got to it."""
+
+    @property
+    def stalls(self) -> bool:
+        """Whether the event loop has stood still for too long; only the admin port can tell."""
+
+    @property
+    def admin_is_open(self) -> bool:
+        """Whether the admin port, where one is set, answers."""
+
 
 class Exposition(Protocol):
     """Who writes the metrics page."""
@@ -76,19 +90,39 @@ class Exposition(Protocol):
 
 
 class Probes:
-    """`/healthz`, `/ready` and `/metrics`, wherever the settings put them."""
+    """`/healthz`, `/ready` and `/metrics`, wherever the settings put them: on the app's port, or, made with
+    `on_admin_port`, on that one.
+    """
 
-    def __init__(self, state: State, checks: Checks, metrics: Exposition) -> None:
+    def __init__(
+        self, state: State, checks: Checks, metrics: Exposition, *, on_admin_port: bool = False
+    ) -> None:
         self._state = state
         self._checks = checks
         self._metrics = metrics
+        self._on_admin_port = on_admin_port
+
+    @property
+    def _in_full(self) -> bool:
+        """Whether the metrics and what is verbose are meant for this port: with an admin port only there."""
+        return self._on_admin_port or self._state.settings.admin_port is None
+
+    @property
+    def _phase(self) -> Phase:
+        """Where the run stands, or would stand if its loop were not blocked."""
+        phase = self._state.phase
+        return Phase.LAME_DUCK if phase is Phase.SERVING and self._state.leaves else phase
 
     def paths(self, root_path: str) -> dict[str, str]:
         """Each path that is ours, as a server with this root path shows it, and without: `/api/ready` ->
         `ready`, `/ready/db` -> `ready/db`.
         """
         settings = self._state.settings
-        own = {settings.healthz_path: HEALTHZ, settings.ready_path: READY, settings.metrics_path: METRICS}
+        if not self._on_admin_port and self._state.admin_is_open:
+            return {}
+        own = {settings.healthz_path: HEALTHZ, settings.ready_path: READY}
+        if self._in_full:
+            own[settings.metrics_path] = METRICS
         for path, endpoint in list(own.items()):
             if path and endpoint in _PROBE:
                 own |= {
@@ -107,7 +141,7 @@ class Probes:
             content_type, body = await self._metrics.page(accept)
             return Answer.of(200, body, content_type)
         endpoint, _, only = endpoint.partition("/")
-        verbose = self._state.settings.verbose_probes
+        verbose = self._state.settings.verbose_probes and self._in_full
         if only and not verbose:
             return Answer.plain(404, "not found")
         query = (
@@ -132,14 +166,22 @@ class Probes:
     ) -> tuple[CheckResult, ...]:
         """Run the checks that count: none where the phase has decided already."""
         probe = _PROBE[endpoint]
-        if endpoint == READY and self._state.phase is not Phase.SERVING:
+        if endpoint == READY and self._phase is not Phase.SERVING:
+            return ()
+        if endpoint == HEALTHZ and self._on_admin_port and not self._checks_liveness:
             return ()
         if only:
             exclude = [name for name in self._checks.names(probe) if name != only]
         return await self._checks.run(probe, exclude=exclude)
 
+    @property
+    def _checks_liveness(self) -> bool:
+        return self._state.phase in _LIVELY and not self._state.stalls
+
     def _status(self, endpoint: str, results: Collection[CheckResult]) -> str:
-        phase = self._state.phase
+        phase = self._phase
+        if endpoint == HEALTHZ and self._state.stalls:
+            return _FAILED[endpoint]
         if endpoint == READY and phase is not Phase.SERVING:
             return phase.words
         held = endpoint == READY and self._state.holds
@@ -150,8 +192,12 @@ class Probes:
     ) -> str:
         """The API server's format. What failed is named, why stays in the log."""
         lines = []
+        if endpoint == HEALTHZ and self._on_admin_port:
+            lines.append(
+                "[-]event loop failed: reason withheld" if self._state.stalls else "[+]event loop ok"
+            )
         if endpoint == READY:
-            phase = self._state.phase
+            phase = self._phase
             lines.append(
                 f"[+]{phase} ok" if phase is Phase.SERVING else f"[-]{phase} failed: reason withheld"
             )
@@ -170,5 +216,5 @@ class Probes:
 
     def _json(self, code: int, status: str, results: Collection[CheckResult]) -> Answer:
         checks = {result.name: {"ok": result.ok, "seconds": round(result.seconds, 6)} for result in results}
-        body = json.dumps({"status": status, "phase": str(self._state.phase), "checks": checks}).encode()
+        body = json.dumps({"status": status, "phase": str(self._phase), "checks": checks}).encode()
         return Answer.of(code, body, b"application/json")

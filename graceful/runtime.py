@@ -31,8 +31,9 @@ from graceful.reports import Report, counted, listed, named
 from graceful.resources import ReleaseCallback, ResourceDeclarer, Resources
 from graceful.servers import logs
 from graceful.servers.adopted import AdoptedServer
+from graceful.servers.lookout import AppAddress, Lookout
 from graceful.settings import Settings
-from graceful.stacks import stack_of
+from graceful.stacks import frames_of, lines_of
 from graceful.steering import Steering
 from graceful.unheard import UnheardLogs
 from graceful.watchdog import Watchdog
@@ -74,7 +75,10 @@ class Runtime:
         healthz_path: str | None = None,
         ready_path: str | None = None,
         metrics_path: str | None = None,
+        admin_port: int | None = None,
+        admin_host: str | None = None,
         verbose_probes: bool | None = None,
+        stall_after: float | None = None,
         exit_by_signal: bool | None = None,
     ) -> None:
         self._arguments = {
@@ -91,6 +95,7 @@ class Runtime:
         self._steering: Steering | None = None
         self._adopted: AdoptedServer | None = None
         self._requested: str | None = None
+        self.lookout = Lookout()
         self.in_flight = InFlight()
         self.entry: GracefulMiddleware | None = None
         self.probes = Probes(self, self._checks, PUBLISHER)
@@ -232,7 +237,8 @@ class Runtime:
         """
         from graceful.servers.launch import run  # noqa: PLC0415 - uvicorn is imported by those who own it only
 
-        run(lambda _app: self, app, options, exit=exit, allowed=self.allowed_seconds)
+        allowed, early = self.allowed_seconds, lambda: self.settings
+        run(lambda _app: self, app, options, exit=exit, allowed=allowed, early=early)
 
     async def serve(self, app: ASGIApp | str, **options: Any) -> Report:
         """Serve `app` on uvicorn inside the running loop; returns the report when the run has stopped. The
@@ -247,19 +253,41 @@ class Runtime:
 
     # One run. What follows is for the servers in this package.
 
+    @property
+    def leaves(self) -> bool:
+        """Whether the shutdown has been asked for, even if the loop has not got to it."""
+        return self._steering is not None and self._steering.asked_to_leave
+
+    @property
+    def stalls(self) -> bool:
+        """Whether the event loop has stood still for `stall_after`, as far as anybody watches it."""
+        return self.lookout.stalls(self.settings.stall_after)
+
+    @property
+    def admin_is_open(self) -> bool:
+        """Whether the endpoints are on the admin port, and so not on the app's."""
+        return self.lookout.is_open
+
     def overrule(self, options: dict[str, object]) -> None:
         """Options of `graceful run`, by the settings' names."""
         self._options = options
         self._settings = None
 
-    def begin_run(self, app: App, server: Server, *, owned: bool, audible: bool) -> Lifecycle:
-        """A new run on the running loop, `starting` on return. Raises RuntimeInUseError while another goes
-        on, SettingsError.
+    def begin_run(
+        self, app: App, server: Server, *, owned: bool, audible: bool, beside: AppAddress | None = None
+    ) -> Lifecycle:
+        """A new run on the running loop, `starting` on return. The admin port, if one is set, answers then,
+        `beside` the app's; without that the endpoints stay on the app's port.
+
+        Raises RuntimeInUseError while another goes on, SettingsError, ListenError.
         """
         self.refuse_a_second_run()
         _require_asyncio()
         self._settings = None
         settings = self.settings
+        if beside is not None:
+            self.lookout.open(self, self._checks, beside)
+        self._checks.home = asyncio.get_running_loop()
         self.in_flight.reset()
         self.stopping.clear()
         parts = Parts(
@@ -270,6 +298,8 @@ class Runtime:
             on_begun=self._begun,
         )
         self._lifecycle = Lifecycle(parts, app, server, owned=owned, audible=audible)
+        lifecycle = self._lifecycle
+        self.lookout.watch_loop(lambda: lifecycle.report is not None)
         self._steering = Steering(self._lifecycle, needs_no_lame_duck=self._needs_no_lame_duck, owned=owned)
         for line in settings.warnings:
             logger.log(logging.WARNING if audible else logging.DEBUG, line)
@@ -323,6 +353,7 @@ class Runtime:
         self.say_report()
         self._logs.end()
         PUBLISHER.stop(process_ends=process_ends)
+        self.lookout.close()
         if self._steering is not None:
             self._steering.let_go()
         self._steering = None
@@ -340,7 +371,10 @@ class Runtime:
             logs.use_the_servers()
         app = lifespan or AppLifespan(entry.app, None, "off")
         try:
-            lifecycle = self.begin_run(app, adopted, owned=False, audible=watch is not None)
+            beside = adopted.address
+            lifecycle = self.begin_run(app, adopted, owned=False, audible=watch is not None, beside=beside)
+            if beside is None and self.settings.admin_port is not None:
+                logger.log(logging.DEBUG if watch is None else logging.WARNING, adopted.no_admin_port)
             self.enter_by(entry)
             self._adopted = adopted
             if watch is not None:
@@ -405,7 +439,7 @@ class Runtime:
         """
         standing = self.in_flight.standing()
         lines = [f"  in phase {self.phase.words}; {counted(len(standing), 'piece')} of work in flight"]
-        lines += listed("    main thread: ", stack_of(threading.main_thread()))
+        lines += [f"    main thread: {line}" for line in lines_of(frames_of(threading.main_thread()))]
         lines += named("in flight", standing)
         lines += listed("    not released: ", self._resources.held)
         if self._lifecycle is not None:
@@ -432,7 +466,8 @@ class Runtime:
             phase_seconds=seconds,
             in_flight=self.in_flight.count(),
             requests=self.in_flight.begun(self.phase),
-            cut_off=self.in_flight.cut_off_total,
+            cut_off=dict(self.in_flight.cut_off_total),  # it may be read on another thread
+            loop_stall=self.lookout.stall,
             last_arrival=self.in_flight.last_arrival,
             shutdown_at=self.in_flight.left_at,
             checks={
@@ -455,10 +490,8 @@ def _warn_of_a_signal_that_cannot_come() -> None:
 
 
 def _without_what_is_not_there_yet(found: Settings) -> Settings:
-    """Refuse what this version would silently ignore, and the admin port would otherwise leave the metrics
-    open on the app's port.
-    """
-    for name in ("admin_port", "stall_after", "termination_log"):
+    """Refuse what this version would silently ignore."""
+    for name in ("termination_log",):
         if name in found.sources:
             way_out = f"this version does not have it; take {found.sources[name]} away"
             raise SettingsError(name, getattr(found, name), way_out)

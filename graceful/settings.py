@@ -132,8 +132,9 @@ def resolve(
     read = Reader(arguments, options, from_environment)
     split = _split(read, platform)
     admin_port = read.port("admin_port")
-    if admin_port is None and (host := read.given.get("admin_host")) is not None:
-        warnings += (f"{host.place} has no effect: no admin_port is set",)
+    if admin_port is None:
+        lost = (read.given.get(name) for name in ("admin_host", "stall_after"))
+        warnings += tuple(f"{each.place} has no effect: no admin_port is set" for each in lost if each)
     settings = Settings(
         grace_period=split["grace_period"],
         pre_stop=split["pre_stop"],

@@ -8,12 +8,13 @@ import asyncio
 import concurrent.futures
 import contextlib
 import gc
+import linecache
 import os
 import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -32,6 +33,7 @@ _INTERPRETERS: Final = (
     "coroutine_wrapper",
 )
 _MOST_FOLLOWED: Final = 50
+_MOST_LINES: Final = 20
 
 
 def _chain(awaitable: Any) -> Iterator[Any]:
@@ -92,11 +94,18 @@ def thread_stands_at(thread: threading.Thread) -> str:
     return place(next(filter(is_users, frames), frames[0])) if frames else "an unknown place"
 
 
-def stack_of(thread: threading.Thread, *, most: int = 10) -> list[str]:
-    """The lines at which a thread stands, innermost first, each as `app.py:12 in slow`, down to the first of
-    the user's and beyond.
+def lines_of(frames: Sequence[FrameType]) -> list[str]:
+    """Frames, innermost first, as lines of code: `app.py:12 in slow: rows()`, in the order of the calls, from the
+    user's first line on, of those the innermost 20.
     """
-    return [place(frame) for frame in frames_of(thread)[:most]]
+    calls = list(frames)[::-1]
+    users = (index for index, each in enumerate(calls) if is_users(each))
+    return [_line(each) for each in calls[next(users, 0) :][-_MOST_LINES:]]
+
+
+def _line(frame: FrameType) -> str:
+    code = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+    return place(frame) + (f": {code}" if code else "")
 
 
 def frames_of(work: Any) -> list[FrameType]:

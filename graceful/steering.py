@@ -51,6 +51,13 @@ class Steering:
         """Whether a signal has come: only then does the process of a foreign server end with the run."""
         return self._watch is not None and bool(self._watch.noted)
 
+    @property
+    def asked_to_leave(self) -> bool:
+        """Whether a signal has come, or the app has asked: true at once, from any thread, although the loop
+        may be blocked.
+        """
+        return self.signalled or self._requested is not None
+
     def listen_to(self, watch: signals.SignalWatch, watchdog: Watchdog | None) -> None:
         """From now on the signals that `watch` notes steer the run, also those that it has noted already."""
         self._watch, self._watchdog = watch, watchdog

@@ -129,7 +129,7 @@ def test_run_help_lists_our_options_and_uvicorns(graceful: Callable[..., Outcome
     assert ours <= listed
     assert uvicorns <= listed
     assert {"--port", "--host", "--uds", "--fd", "--factory", "--app-dir", "--limit-concurrency"} <= listed
-    assert not {"--workers", "--reload", "--timeout-graceful-shutdown", "--version", "--admin-port"} & listed
+    assert not {"--workers", "--reload", "--timeout-graceful-shutdown", "--version"} & listed
     assert "[default: PORT, then 8000]" in re.sub(r"\s+", " ", out)
     assert "[env: GRACEFUL_LAME_DUCK]" in re.sub(r"\s+", " ", out)
     assert "graceful run app:create_app --factory --port 9000" in out

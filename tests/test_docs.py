@@ -319,7 +319,7 @@ def check_probes(node: dict[str, Any]) -> None:
     ):
         asked = node.get(name, {})
         if "httpGet" in asked:
-            assert asked["httpGet"] == {"path": path, "port": 8000}
+            assert asked["httpGet"] in ({"path": path, "port": port} for port in (8000, 9000))
         if "exec" in asked:
             assert asked["exec"]["command"][-1].endswith(path)
             assert asked["timeoutSeconds"] > 1, "the probe's own timeout, and the start of Python"

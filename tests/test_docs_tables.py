@@ -59,7 +59,8 @@ def test_the_defaults_shown_are_the_codes() -> None:
         elif name in {"drain_timeout", "release_timeout", "exit_margin"}:
             assert shown.startswith(("what remains", "1/6", "1/15"))
         else:
-            words = {"": "empty", "False": "false", "0.0": "0"}
+            nothing = "the app's host" if name == "admin_host" else "none"
+            words = {"": "empty", "False": "false", "0.0": "0", "10.0": "10", "None": nothing}
             assert shown.strip("`") == words.get(str(found), found)
     assert (settings.release_timeout, settings.exit_margin) == (5, 2)
     short = resolve({"grace_period": 15}, environ={}, platform=PROFILES["unknown"])

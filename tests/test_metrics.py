@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from graceful import metrics
 from graceful.checks import CheckResult
 from graceful.inflight import Kind
-from graceful.metrics import Publisher, Snapshot, multiprocess
+from graceful.metrics import PagesAside, Publisher, Snapshot, multiprocess
 from graceful.phases import Phase
 from graceful.reports import ExitCode, Outcome, Report
 from graceful.resources import ReleaseOutcome
@@ -37,6 +37,7 @@ GAUGES = {
     "graceful_check_up": ("check", "probe"),
     "graceful_check_seconds": ("check", "probe"),
     "graceful_shutdown_started_timestamp_seconds": (),
+    "graceful_event_loop_stall_seconds": (),
 }
 COUNTERS = {
     "graceful_requests_total": ("kind", "phase"),
@@ -89,6 +90,7 @@ FULL = snapshot(
     cut_off={Kind.HTTP: 1},
     last_arrival=1.5,
     shutdown_at=0.0,
+    loop_stall=2.5,
     checks={
         "readiness": (CheckResult(name="database", ok=True, seconds=0.25, error=None),),
         "liveness": (CheckResult(name="loop", ok=False, seconds=0.5, error="x"),),
@@ -140,6 +142,7 @@ def test_every_metric_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
         "graceful_requests_total{kind=http,phase=serving}": 7,
         "graceful_requests_total{kind=http,phase=lame_duck}": 2,
         "graceful_cut_off_total{kind=http}": 1,
+        "graceful_event_loop_stall_seconds{}": 2.5,
         "graceful_last_arrival_seconds{}": 1.5,
         "graceful_shutdown_started_timestamp_seconds{}": 999_960,
         "graceful_check_up{check=database,probe=readiness}": 1,
@@ -174,7 +177,7 @@ def test_a_scrape_is_fresh() -> None:
 
 def test_what_is_new_is_on_the_next_page_already() -> None:
     """Also a metric that had nothing to say before: there may be no page after that one."""
-    source = Source(snapshot())
+    source = Source(snapshot(loop_stall=0.0))
     Publisher().serve(source)
     source.now = FULL
     assert set(GAUGES) | set(COUNTERS) == {name.partition("{")[0] for name in samples()}
@@ -419,3 +422,33 @@ def test_several_processes_are_summed(workers: tuple[Worker, Worker], tmp_path: 
     assert page['graceful_phase_seconds{phase="serving"}'] == 7
     assert page['graceful_requests_total{kind="http",phase="serving"}'] == 15, "what it has counted stays"
     assert page['graceful_cut_off_total{kind="http"}'] == 2
+
+
+def test_the_stall_is_there_where_somebody_watches_only() -> None:
+    publisher = Publisher()
+    publisher.serve(snapshot)
+    assert b"event_loop_stall" not in generate_latest(REGISTRY)
+    publisher.serve(lambda: snapshot(loop_stall=1.5))
+    assert b"graceful_event_loop_stall_seconds 1.5" in generate_latest(REGISTRY)
+
+
+def test_pages_aside_are_made_on_one_other_thread() -> None:
+    publisher, threads = Publisher(), set()
+
+    def source() -> Snapshot:
+        threads.add(threading.get_ident())
+        return snapshot()
+
+    publisher.serve(source)
+    threads.clear()
+    aside = PagesAside(publisher)
+
+    async def main() -> None:
+        for _ in range(2):
+            content_type, page = await aside.page("")
+            assert content_type.startswith(b"text/plain")
+            assert b"graceful_phase" in page
+
+    asyncio.run(main())
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads

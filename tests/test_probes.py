@@ -50,16 +50,18 @@ class State:
         self.settings = settings
         self.phase = Phase.SERVING
         self.holds: tuple[str, ...] = ()
+        self.leaves = self.stalls = self.admin_is_open = False
 
 
 class Scene:
     """Probes over facts that a test sets, asked by path as the ASGI wrapper does it."""
 
-    def __init__(self, **arguments: object) -> None:
+    def __init__(self, *, on_admin_port: bool = False, **arguments: object) -> None:
         arguments = {"verbose_probes": True, **arguments}
         self.checks = FakeChecks()
         self.state = State(resolve(arguments, environ={}, platform=PROFILES["unknown"]))
-        self.probes = Probes(self.state, cast("Checks", self.checks), Metrics())
+        checks = cast("Checks", self.checks)
+        self.probes = Probes(self.state, checks, Metrics(), on_admin_port=on_admin_port)
 
     async def answer(
         self, target: str, *, method: str = "GET", accept: str | None = None, root_path: str = ""
@@ -346,3 +348,74 @@ def test_an_empty_path_is_not_served() -> None:
     scene = Scene(healthz_path="", ready_path="")
     scene.checks.readiness = scene.checks.liveness = {"database": True}
     assert scene.probes.paths("/api") == {}
+
+
+# With an admin port.
+
+
+def admin() -> Scene:
+    scene = Scene(on_admin_port=True, admin_port=9000)
+    scene.state.admin_is_open = True
+    scene.checks.readiness = {"database": True}
+    scene.checks.liveness = {"loop": True}
+    return scene
+
+
+def test_the_admin_port_has_them_all_and_the_apps_has_none() -> None:
+    scene = admin()
+    assert set(scene.probes.paths("")) == {
+        *("/healthz", "/healthz/loop", "/ready", "/ready/database"),
+        "/metrics",
+    }
+    on_the_apps = Probes(scene.state, cast("Checks", scene.checks), Metrics())
+    assert on_the_apps.paths("/api") == {}
+
+
+def test_where_the_admin_port_could_not_be_opened_the_apps_has_those_without_details() -> None:
+    scene = Scene(admin_port=9000, metrics_path="/metrics")
+    scene.checks.readiness = {"database": True}
+    assert set(scene.probes.paths("")) == {"/healthz", "/ready", "/ready/database"}
+    assert scene.get("/ready?verbose") == (200, b"ok")
+    assert scene.get("/ready/database") == (404, b"not found")
+
+
+def test_a_shutdown_that_the_loop_has_not_got_to_is_shown() -> None:
+    scene = admin()
+    scene.state.leaves = True
+    assert scene.get("/ready") == (503, b"lame duck")
+    assert scene.get("/ready?verbose") == (
+        503,
+        b"[-]lame_duck failed: reason withheld\nready check failed\n",
+    )
+    assert json.loads(scene.get("/ready", accept="application/json")[1])["phase"] == "lame_duck"
+    assert scene.checks.asked == []
+    assert scene.get("/healthz") == (200, b"ok")
+    for phase in (Phase.STARTING, Phase.DRAINING):
+        scene.state.phase = phase
+        assert scene.get("/ready") == (503, phase.words.encode())
+
+
+def test_a_loop_that_stalls_is_not_alive() -> None:
+    scene = admin()
+    assert scene.get("/healthz?verbose") == (
+        200,
+        b"[+]event loop ok\n[+]loop ok\nhealthz check passed\n",
+    )
+    scene.state.stalls = True
+    scene.checks.asked.clear()
+    assert scene.get("/healthz") == (503, b"not alive")
+    assert scene.get("/healthz?verbose") == (
+        503,
+        b"[-]event loop failed: reason withheld\nhealthz check failed\n",
+    )
+    assert scene.checks.asked == [], "a loop that does not turn is asked nothing"
+    assert scene.get("/ready") == (200, b"ok")
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_there_a_liveness_check_is_asked_while_there_is_something_to_check(phase: Phase) -> None:
+    scene = admin()
+    scene.checks.liveness = {"loop": False}
+    scene.state.phase = phase
+    lively = phase in {Phase.SERVING, Phase.LAME_DUCK, Phase.DRAINING}
+    assert scene.get("/healthz") == ((503, b"not alive") if lively else (200, b"ok"))

@@ -32,6 +32,7 @@ from graceful import runtime as runtime_module
 from graceful._types import Scope
 from graceful.inflight import Kind
 from graceful.lifecycle import Lifecycle
+from graceful.servers.lookout import AppAddress
 from graceful.signals import SignalWatch
 
 T = TypeVar("T")
@@ -743,8 +744,40 @@ def test_the_last_words_name_what_is_in_the_way(runtime: Runtime) -> None:
     assert lines[0] == "  in phase serving; 1 piece of work in flight"
     stack = [line for line in lines if line.startswith("    main thread: ")]
     assert lines[1 : 1 + len(stack)] == stack
-    assert any(
-        line.endswith(" in test_the_last_words_name_what_is_in_the_way") or " in story" in line
-        for line in stack
-    )
+    assert any(" in test_the_last_words_name_what_is_in_the_way: lines = within" in line for line in stack)
+    assert any(line.endswith(" in story: return runtime.in_the_way()") for line in stack)
     assert lines[1 + len(stack)].startswith("    in flight: job import\\nforged, 0.0 s old, at ")
+
+
+# The admin port.
+
+
+def test_a_test_client_opens_no_port(caplog: pytest.LogCaptureFixture) -> None:
+    runtime = Runtime(admin_port=0)
+    caplog.set_level(logging.INFO, "graceful")
+    with TestClient(runtime.wrap(Starlette())) as client:
+        assert client.get("/ready").text == "ok"
+        assert client.get("/metrics").status_code == 404
+        assert not runtime.admin_is_open
+    assert caplog.messages == []
+
+
+def test_a_run_with_an_admin_port_beside_it() -> None:
+    runtime = Runtime(admin_port=0, stall_after=0.5)
+
+    async def main() -> None:
+        loopback = AppAddress(host="127.0.0.1", port=None)
+        lifecycle = runtime.begin_run(FakeApp(), FakeServer(), owned=True, audible=False, beside=loopback)
+        assert runtime.admin_is_open
+        assert not runtime.leaves
+        await lifecycle.start()
+        lifecycle.serve()
+        runtime.request_shutdown("over")
+        assert runtime.leaves, "before the loop has got to it"
+        assert runtime.phase is Phase.SERVING
+        await asyncio.wait_for(lifecycle.finished.wait(), SOON)
+        assert not runtime.stalls
+        runtime.end_run(process_ends=False)
+
+    asyncio.run(main())
+    assert not runtime.admin_is_open

@@ -82,9 +82,13 @@ def test_empty_is_off() -> None:
     assert settings.ready_path == ""
 
 
-def test_an_admin_host_without_a_port_is_said() -> None:
-    settings = resolve({}, environ={"GRACEFUL_ADMIN_HOST": "::1"}, platform=PROFILES["unknown"])
-    assert settings.warnings == ("GRACEFUL_ADMIN_HOST has no effect: no admin_port is set",)
+def test_what_needs_an_admin_port_and_has_none_is_said() -> None:
+    environ = {"GRACEFUL_ADMIN_HOST": "::1"}
+    settings = resolve({"stall_after": 3}, environ=environ, platform=PROFILES["unknown"])
+    assert settings.warnings == (
+        "GRACEFUL_ADMIN_HOST has no effect: no admin_port is set",
+        "argument stall_after has no effect: no admin_port is set",
+    )
 
 
 def test_sources_and_precedence() -> None:

@@ -285,18 +285,23 @@ def test_the_thread_of_an_executor_is_found_by_its_future() -> None:
     asyncio.run(main())
 
 
-def test_the_stack_of_a_thread() -> None:
+def test_the_lines_of_a_thread() -> None:
     LET_GO.clear()
     thread = threading.Thread(target=blocking)
     thread.start()
     deadline = time.monotonic() + 30
-    while not any("in blocking" in line for line in stacks.stack_of(thread)) and time.monotonic() < deadline:
+    while not any("in blocking" in line for line in found(thread)) and time.monotonic() < deadline:
         time.sleep(0.001)
-    found = stacks.stack_of(thread)
+    lines = found(thread)
     LET_GO.set()
     thread.join()
-    assert [line.partition(" in ")[2] for line in found[:3]] == ["wait", "wait", "blocking"]
-    assert stacks.stack_of(thread) == []
+    assert lines[0] == f"{HERE}:{line_of(blocking, 'LET_GO')} in blocking: LET_GO.wait(60)"
+    assert [line.split()[2].removesuffix(":") for line in lines] == ["blocking", "wait", "wait"]
+    assert found(thread) == []
+
+
+def found(thread: threading.Thread) -> list[str]:
+    return stacks.lines_of(stacks.frames_of(thread))
 
 
 async def runs(begun: threading.Event) -> None:

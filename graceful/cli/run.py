@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -15,8 +16,10 @@ from uvicorn.main import main as uvicorn_command
 from graceful import settings
 from graceful.budget import Budget
 from graceful.errors import SettingsError
+from graceful.platforms import PROFILES
 from graceful.runtime import Runtime, current
 from graceful.servers import launch
+from graceful.servers.lookout import LOOPBACKS
 
 logger = logging.getLogger("graceful")
 
@@ -34,11 +37,10 @@ _LEFT_OUT: Final = {
     "timeout_worker_healthcheck",
     "timeout_graceful_shutdown",
 }
-_NOT_YET: Final = {"admin_port", "admin_host", "stall_after", "termination_log"}
+_NOT_YET: Final = {"termination_log"}
 
 _HIGHEST_PORT: Final = 65535
 _METAVARS: Final = {"seconds": "SECONDS", "path": "PATH", "port": "PORT", "text": "TEXT", "flag": "BOOLEAN"}
-_CONTAINERS: Final = {"kubernetes", "ecs", "cloud run", "fly.io", "heroku", "container"}
 
 _EXAMPLES: Final = """\
 Serve MODULE:APP, any ASGI app, on uvicorn, and end it well: on SIGTERM /ready fails, requests are still
@@ -92,7 +94,14 @@ def _run(app: str, **given: Any) -> NoReturn:
         _warn_of(options, runtime.settings.platform.name)
         return runtime
 
-    launch.run(choose, app, options, exit="fast", allowed=functools.partial(_allowed_while_importing, ours))
+    launch.run(
+        choose,
+        app,
+        options,
+        exit="fast",
+        allowed=functools.partial(_allowed_while_importing, ours),
+        early=functools.partial(_known_while_importing, ours),
+    )
 
 
 def _allowed_while_importing(ours: dict[str, Any]) -> float:
@@ -101,6 +110,13 @@ def _allowed_while_importing(ours: dict[str, Any]) -> float:
         return Budget.of(settings.resolve({}, options=ours), began=0.0).watchdog_acts
     except SettingsError:  # only that could make the values fit
         return Budget.of(settings.resolve({}, environ={}), began=0.0).watchdog_acts
+
+
+def _known_while_importing(ours: dict[str, Any]) -> settings.Settings | None:
+    """The settings without the arguments of the app's own runtime, where they can be had without."""
+    with contextlib.suppress(SettingsError):
+        return settings.resolve({}, options=ours)
+    return None
 
 
 def _uvicorn_options(given: dict[str, Any]) -> dict[str, Any]:
@@ -133,8 +149,7 @@ def _port_of_the_platform() -> int:
 def _warn_of(options: dict[str, Any], platform: str) -> None:
     """Warn of what is surely not meant."""
     by_address = options.get("uds") is None and options.get("fd") is None
-    is_loopback = options.get("host") in {"127.0.0.1", "localhost", "::1"}
-    if platform in _CONTAINERS and by_address and is_loopback:
+    if PROFILES[platform].in_container and by_address and options.get("host") in LOOPBACKS:
         logger.warning(
             "listening on %s inside a container: nobody outside will reach it; use --host 0.0.0.0",
             options["host"],

@@ -8,15 +8,21 @@ left alone.
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 from collections.abc import Collection
 from typing import Any, Final
 
 from graceful import signals
 from graceful._types import Scope
 from graceful.servers.connections import is_idle, tell_all
+from graceful.servers.lookout import AppAddress
 
 _SIGTERM: Final = signals.TERMINATE[0]
 _TURN_SECONDS: Final = 0.005
+
+
+def _comes_from(thing: object, package: str) -> bool:
+    return package in {cls.__module__.partition(".")[0] for cls in type(thing).__mro__}
 
 
 def _uvicorn_behind(handler: Any) -> Any | None:
@@ -27,8 +33,7 @@ def _uvicorn_behind(handler: Any) -> Any | None:
     0.29).
     """
     server = getattr(handler, "__self__", None)
-    modules = {cls.__module__.partition(".")[0] for cls in type(server).__mro__}
-    return server if "uvicorn" in modules and hasattr(server, "should_exit") else None
+    return server if _comes_from(server, "uvicorn") and hasattr(server, "should_exit") else None
 
 
 class AdoptedServer:
@@ -61,6 +66,31 @@ class AdoptedServer:
         self.watch = signals.claim(owner)
         self.watch.install(_SIGTERM)
         return self.watch
+
+    @property
+    def address(self) -> AppAddress | None:
+        """Where a single process listens; None for one of several workers, and where the server is not
+        known.
+
+        gunicorn's worker is always one of several: at a reload a second one starts before the first has
+        ended.
+        """
+        config = getattr(self._server, "config", None)
+        if config is None or _comes_from(getattr(config.callback_notify, "__self__", None), "gunicorn"):
+            return None
+        if config.workers > 1 and multiprocessing.parent_process() is not None:
+            return None
+        return AppAddress.of(config)
+
+    @property
+    def no_admin_port(self) -> str:
+        """Why an admin port that is set is not opened."""
+        if self._server is None:
+            found = "this server is not known"
+        else:
+            found = "several workers would share it, and a probe has to know whom it asks"
+        stay = "/healthz and /ready stay on the app's port, without details; graceful run has one"
+        return f"the admin port is not opened: {found}; {stay}"
 
     @property
     def has_closed(self) -> bool:

@@ -7,7 +7,8 @@ import copy
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import uvicorn
@@ -16,11 +17,14 @@ from uvicorn.config import LOGGING_CONFIG
 from graceful import signals
 from graceful._types import ASGIApp
 from graceful.asgi import AppLifespan, GracefulMiddleware
+from graceful.checks import Checks
 from graceful.ending import Ending, Exit, LoopFactory
 from graceful.errors import GracefulError, ListenError, RuntimeInUseError, SettingsError, StartupInterrupted
 from graceful.metrics import PUBLISHER
 from graceful.reports import ExitCode, Report
+from graceful.servers.lookout import AppAddress, BeforeTheApp, Lookout
 from graceful.servers.owned import OwnedServer
+from graceful.settings import Settings
 from graceful.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -145,7 +149,7 @@ async def serve_loaded(
     entry = runtime.wrap(app)
     server = OwnedServer(config)
     lifespan = AppLifespan(entry.app, state, config.lifespan)
-    lifecycle = runtime.begin_run(lifespan, server, owned=True, audible=True)
+    lifecycle = runtime.begin_run(lifespan, server, owned=True, audible=True, beside=AppAddress.of(config))
     runtime.enter_by(entry)
     server.live(lifecycle, entry, state, watch, each_second=runtime.keep_sigterm)
     watch.speak_for(server)
@@ -157,32 +161,72 @@ async def serve_loaded(
     return cast("Report", lifecycle.report)
 
 
-def run(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What a process of ours is to run: `serve` returns the report when the run of `runtime` has stopped."""
+
+    runtime: Runtime
+    serve: Callable[[signals.SignalWatch, Watchdog], Coroutine[Any, Any, Report]]
+    loop_factory: LoopFactory | None
+
+
+def run(  # noqa: PLR0913 - what is known of the app, and what is known before it
     choose: Callable[[Any], Runtime],
     app: ASGIApp | str,
     options: Mapping[str, Any],
     *,
     exit: Exit,  # noqa: A002 - the word users know
     allowed: Callable[[], float],
+    early: Callable[[], Settings | None],
 ) -> NoReturn:
     """Load the app, serve it with the runtime that `choose` finds for it, and end the process. See
     `Runtime.run`.
 
-    `allowed` tells the watchdog's time while the app is imported, when its runtime may not be known yet.
+    `allowed` tells the watchdog's time, `early` the settings, while the app is imported, when its runtime may
+    not be known yet.
+    """
+
+    def prepare(lookout: Lookout) -> Prepared:
+        config = configure(app, options)
+        settings = early()
+        if settings is not None:
+            lookout.open(BeforeTheApp(settings=settings), Checks(), AppAddress.of(config))
+        _load(config)
+        runtime = choose(config.loaded_app)
+        return Prepared(
+            runtime=runtime,
+            serve=lambda watch, watchdog: serve_loaded(runtime, config, watch, watchdog),
+            loop_factory=loop_factory_of(config),
+        )
+
+    run_process(prepare, exit=exit, allowed=allowed, called="run()", otherwise="; elsewhere await serve()")
+
+
+def run_process(
+    prepare: Callable[[Lookout], Prepared],
+    *,
+    exit: Exit,  # noqa: A002 - the word users know
+    allowed: Callable[[], float],
+    called: str,
+    otherwise: str = "",
+) -> NoReturn:
+    """Run what `prepare` returns, from the signals' installation to the end of the process. `called` is the
+    user's word for it, in the error that it is for the main thread only; `otherwise` what else there is.
     """
     if not signals.in_main_thread():
-        message = (
-            "run() takes the signals and ends the process: only in the main thread; elsewhere await serve()"
-        )
+        message = f"{called} takes the signals and ends the process: only in the main thread{otherwise}"
         raise RuntimeInUseError(message)
     ending = Ending()
+    lookout = Lookout()
     runtimes: list[Runtime] = []
 
-    def remembered(loaded: Any) -> Runtime:
-        runtimes.append(choose(loaded))
-        return runtimes[0]
+    def remembered() -> Prepared:
+        prepared = prepare(lookout)
+        runtimes.append(prepared.runtime)
+        prepared.runtime.lookout = lookout
+        return prepared
 
-    code = _code_of(ending, remembered, app, options, allowed)
+    code = _code_of(ending, remembered, allowed)
     if exit == "fast":
         ending.join_threads()
     by_signal = False
@@ -193,17 +237,13 @@ def run(
         PUBLISHER.stop(process_ends=True)
     except Exception:
         logger.exception("the last metrics could not be written")
+    if exit == "full":  # else it answers until the process is gone
+        lookout.close()
     ending.end_process(code, exit=exit, exit_by_signal=by_signal)
 
 
-def _code_of(
-    ending: Ending,
-    choose: Callable[[Any], Runtime],
-    app: ASGIApp | str,
-    options: Mapping[str, Any],
-    allowed: Callable[[], float],
-) -> int:
-    """Load the app and serve it until the run has stopped; the code to exit with. What went wrong has been
+def _code_of(ending: Ending, prepare: Callable[[], Prepared], allowed: Callable[[], float]) -> int:
+    """Serve what `prepare` returns until the run has stopped; the code to exit with. What went wrong has been
     said.
     """
     runtime: Runtime | None = None
@@ -212,12 +252,10 @@ def _code_of(
         watch.install(*signals.OWNED)
         watchdog = Watchdog(watch, owned=True)
         watchdog.start(allowed())
-        config = configure(app, options)
-        _load(config)
-        runtime = choose(config.loaded_app)
+        prepared = prepare()
+        runtime = prepared.runtime
         ending.on_exit = runtime.request_shutdown
-        loop_factory = _loop_factory(config)
-        return ending.run(_serve_until(ending, runtime, config, watch, watchdog), loop_factory)
+        return ending.run(_serve_until(ending, prepared, watch, watchdog), prepared.loop_factory)
     except SettingsError as problem:
         _say(problem)
         return ExitCode.USAGE
@@ -234,13 +272,14 @@ def _code_of(
 
 
 async def _serve_until(
-    ending: Ending, runtime: Runtime, config: uvicorn.Config, watch: signals.SignalWatch, watchdog: Watchdog
+    ending: Ending, prepared: Prepared, watch: signals.SignalWatch, watchdog: Watchdog
 ) -> ExitCode:
     """Serve; the time that is left for the end of the process is known to `ending` on return."""
+    runtime = prepared.runtime
     watch.owner = runtime
     watchdog.start(runtime.allowed_seconds())
     try:
-        report = await serve_loaded(runtime, config, watch, watchdog)
+        report = await prepared.serve(watch, watchdog)
     except (StartupInterrupted, asyncio.CancelledError):  # an app may cancel all tasks, and ours is one
         report = cast("Report", runtime.report)
     finally:
@@ -248,7 +287,7 @@ async def _serve_until(
     return report.outcome.exit_code
 
 
-def _loop_factory(config: uvicorn.Config) -> LoopFactory | None:
+def loop_factory_of(config: uvicorn.Config) -> LoopFactory | None:
     """The loop that uvicorn's options ask for. Before 0.36 uvicorn sets a policy instead."""
     if hasattr(config, "get_loop_factory"):
         return config.get_loop_factory()

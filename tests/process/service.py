@@ -15,6 +15,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,10 @@ class Service:
         """The port that uvicorn says it runs on; it answers there on return."""
         return int(self.wait_for(r"Uvicorn running on \w+://[\d.]+:(\d+)")[1])
 
+    def admin_port(self, *, times: int = 1) -> int:
+        """The port on which the endpoints are, for the so-many-th time; it answers there on return."""
+        return int(self.wait_for(r"probes are answered on http://[\d.]+:(\d+)", times=times)[1])
+
     def tell(self, text: str = "go") -> None:
         """Write a line to the service's standard input."""
         os.write(self._stdin, f"{text}\n".encode())
@@ -248,6 +253,9 @@ OURS: Final = {
     "--exit-margin",
     "--exit-by-signal",
     "--verbose-probes",
+    "--admin-port",
+    "--admin-host",
+    "--stall-after",
 }
 
 
@@ -357,6 +365,19 @@ class Client:
             self.take(2)
         else:
             yield self.take(int(headers.get("content-length", "0")))
+
+
+def becomes(port: int, path: str, body: str) -> Response:
+    """Ask again and again until the answer is `body`. Bounded by time, since it is somebody's time that is
+    waited for.
+    """
+    deadline = time.monotonic() + BOUND
+    while True:
+        with Client(port) as client:
+            response = client.get(path)
+        if response.body == body.encode():
+            return response
+        assert time.monotonic() < deadline, f"{path} says {response.body!r}, and not {body!r}"
 
 
 def refused(port: int) -> bool:
