@@ -165,6 +165,10 @@ class Lifecycle:
         if self.phases.current is Phase.SERVING:
             self._spawn_ending()
 
+    def note_failure(self, what: str) -> None:
+        """The run has failed, by `what`, in one line; the first one stands. The shutdown does not begin."""
+        self._failure = self._failure or what
+
     def hurry(self) -> None:
         """What is in flight is cancelled now instead of waited for; then the release."""
         self._hurry.set()

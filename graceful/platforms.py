@@ -14,7 +14,8 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """What stops the process, and what it does by default. Times are seconds.
+    """What stops the process, and what it does by default. Times are seconds; `routed` is whether somebody
+    may send requests to the process, who has to be given time to stop.
 
     `own_network` is whether a service usually has a network namespace to itself, so that what the kernel
     counts there is the service's.
@@ -26,6 +27,7 @@ class Platform:
     stop_signal: str = "SIGTERM"
     termination_log: str | None = None
     own_network: bool = False
+    routed: bool = True
 
     @property
     def in_container(self) -> bool:

@@ -11,7 +11,8 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypedDict, TypeVar, Unpack, overload
 
 from graceful import settings as _settings
@@ -26,6 +27,7 @@ from graceful.inflight import InFlight, Job, escaped
 from graceful.lifecycle import App, Lifecycle, Parts, Server
 from graceful.metrics import PUBLISHER, Snapshot
 from graceful.phases import Phase
+from graceful.platforms import Platform, here
 from graceful.probes import Probes
 from graceful.reports import Report, counted, listed, named
 from graceful.resources import ReleaseCallback, ResourceDeclarer, Resources
@@ -95,6 +97,7 @@ class Runtime:
         self._steering: Steering | None = None
         self._adopted: AdoptedServer | None = None
         self._requested: str | None = None
+        self._platform: Platform | None = None
         self.lookout = Lookout()
         self.in_flight = InFlight()
         self.entry: GracefulMiddleware | None = None
@@ -176,7 +179,7 @@ class Runtime:
         """The resolved settings; resolved now if no run has begun. Raises SettingsError."""
         if self._settings is None:
             self._settings = _without_what_is_not_there_yet(
-                _settings.resolve(self._arguments, options=self._options)
+                _settings.resolve(self._arguments, options=self._options, platform=self._platform)
             )
         return self._settings
 
@@ -251,6 +254,17 @@ class Runtime:
 
         return await serve(self, app, options)
 
+    def run_worker(self, main: Callable[[], Awaitable[object]], *, exit: Exit = "fast") -> NoReturn:  # noqa: A002 - see run
+        """Run `main`, an async function without arguments, for a service without HTTP, such as a consumer of
+        a queue, until a signal comes or it returns; then end the process. Never returns.
+
+        Resources are acquired first. After the signal `main` may finish until the end of the drain, and is
+        cancelled then. `exit` as for `run`.
+        """
+        from graceful.worker import run_worker  # noqa: PLC0415 - see run
+
+        run_worker(self, main, exit=exit)
+
     # One run. What follows is for the servers in this package.
 
     @property
@@ -267,6 +281,11 @@ class Runtime:
     def admin_is_open(self) -> bool:
         """Whether the endpoints are on the admin port, and so not on the app's."""
         return self.lookout.is_open
+
+    def receives_no_requests(self) -> None:
+        """Nobody has to be given time to route traffic away: no lame duck unless somebody sets one."""
+        self._platform = replace(here(os.environ), lame_duck=0.0, routed=False)
+        self._settings = None
 
     def overrule(self, options: dict[str, object]) -> None:
         """Options of `graceful run`, by the settings' names."""

@@ -68,7 +68,8 @@ class Settings:
         line = f"{self.platform.name}: {_short(self.grace_period)} s grace = {' + '.join(self._terms())}"
         if self.sources:
             line += f" ({', '.join(self._origins())})"
-        if self.platform.name == "unknown" and self.lame_duck == 0 and "lame_duck" not in self.sources:
+        routed = self.platform.routed and self.platform.name == "unknown"
+        if routed and self.lame_duck == 0 and "lame_duck" not in self.sources:
             line += (
                 "; behind a load balancer set GRACEFUL_LAME_DUCK to what its health check needs to fail: "
                 "interval x failures + timeout"

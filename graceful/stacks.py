@@ -95,8 +95,8 @@ def thread_stands_at(thread: threading.Thread) -> str:
 
 
 def lines_of(frames: Sequence[FrameType]) -> list[str]:
-    """Frames, innermost first, as lines of code: `app.py:12 in slow: rows()`, in the order of the calls, from the
-    user's first line on, of those the innermost 20.
+    """Frames, innermost first, as lines of code: `app.py:12 in slow: rows()`, in the order of the calls, from
+    the user's first line on, of those the innermost 20.
     """
     calls = list(frames)[::-1]
     users = (index for index, each in enumerate(calls) if is_users(each))

@@ -221,6 +221,20 @@ def test_07_container() -> None:
         running.said(CLEAN)
 
 
+def test_08_worker() -> None:
+    with service(sys.executable, "examples/08_worker.py", PORT="0") as running:
+        base_url = running.said(r"probes are answered on (http://127\.0\.0\.1:\d+)")[1]
+        running.said("message 1\n")
+        with httpx.Client(base_url=base_url, timeout=PATIENCE, trust_env=False) as client:
+            assert client.get("/ready").text == client.get("/healthz").text == "ok"
+            assert 'graceful_in_flight{kind="job"}' in client.get("/metrics").text
+        assert running.terminate() == 0
+        running.said(CLEAN)
+        begun = re.findall(r"^message (\d+)$", running.output, re.MULTILINE)
+        assert begun == re.findall(r"^message (\d+) is done$", running.output, re.MULTILINE)
+        running.said("the queue is closed")
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_is_one_page_and_says_how_to_run_it(path: Path) -> None:
     text = path.read_text()

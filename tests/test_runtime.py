@@ -781,3 +781,11 @@ def test_a_run_with_an_admin_port_beside_it() -> None:
 
     asyncio.run(main())
     assert not runtime.admin_is_open
+
+
+def test_a_worker_has_no_lame_duck_unless_somebody_sets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    for runtime, seconds in ((Runtime(), 0.0), (Runtime(lame_duck=3), 3.0)):
+        runtime.receives_no_requests()
+        assert runtime.settings.lame_duck == seconds
+        assert runtime.settings.platform.name == "kubernetes"

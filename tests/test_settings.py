@@ -91,6 +91,12 @@ def test_what_needs_an_admin_port_and_has_none_is_said() -> None:
     )
 
 
+def test_a_platform_that_routes_nothing_is_not_told_of_load_balancers() -> None:
+    alone = dataclasses.replace(PROFILES["unknown"], routed=False)
+    assert "load balancer" in resolve({}, environ={}, platform=PROFILES["unknown"]).describe()
+    assert "load balancer" not in resolve({}, environ={}, platform=alone).describe()
+
+
 def test_sources_and_precedence() -> None:
     settings = resolve(
         {"lame_duck": 1, "grace_period": 40, "stall_after": 3, "pre_stop": None},
