@@ -17,6 +17,37 @@ _EXIT_SECONDS: Final = 0.5
 _EXIT_PART: Final = 1 / 10
 
 
+# What the watchdog's stages have of the margin: the last words, the native stacks, and the end whatever
+# became of them. The rest is the kernel's, to take the process down. Parts of it, and seconds at most.
+_LAST_WORDS: Final = (1 / 4, 0.5)
+_DUMP: Final = (1 / 2, 0.75)
+_END: Final = (3 / 4, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastMoments:
+    """When the watchdog does what, in seconds after the signal, or as instants of the clock.
+
+    It `acts` with its last words, and `leaves` whatever became of them. Its second stage is there in case
+    that C code does not let any Python run: the sentinel speaks when the first should have left, then it
+    `dumps` the native stacks, and `ends` the process.
+    """
+
+    acts: float
+    leaves: float
+    dumps: float
+    ends: float
+
+    def after(self, signal_at: float) -> LastMoments:
+        """The same as instants, for a signal that came at `signal_at`."""
+        return LastMoments(
+            acts=signal_at + self.acts,
+            leaves=signal_at + self.leaves,
+            dumps=signal_at + self.dumps,
+            ends=signal_at + self.ends,
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """Instants of the clock, in seconds: the first seven in the order of time, of which some may coincide.
@@ -72,3 +103,12 @@ class Budget:
         taken from the release.
         """
         return max(drain_began, min(drain_began + self.drain_timeout, self.drain_latest))
+
+    @property
+    def last_moments(self) -> LastMoments:
+        """What the watchdog does in the margin: all of it before SIGKILL."""
+        margin = self.killed_at - self.watchdog_acts
+        leaves, dumps, ends = (
+            self.watchdog_acts + min(margin * part, most) for part, most in (_LAST_WORDS, _DUMP, _END)
+        )
+        return LastMoments(acts=self.watchdog_acts, leaves=leaves, dumps=dumps, ends=ends)

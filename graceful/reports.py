@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum, StrEnum
@@ -12,6 +13,7 @@ from graceful.inflight import CutOff, Kind
 from graceful.phases import Phase
 from graceful.resources import ReleaseOutcome
 
+_BEFORE: Final = frozenset({Phase.STARTING, Phase.SERVING})
 _MOST_NAMED: Final = 20
 _LATE: Final = 0.8  # an arrival in the last fifth of the lame duck means that the next one may come too late
 _ROOM: Final = 1.25
@@ -119,9 +121,7 @@ class Report:
         """The block for people: one line for the whole, one for each phase, one for each thing that went
         wrong.
         """
-        total = sum(
-            seconds for phase, seconds in self.phases.items() if phase not in {Phase.STARTING, Phase.SERVING}
-        )
+        total = math.fsum(seconds for phase, seconds in self.phases.items() if phase not in _BEFORE)
         code = "" if self.exit_code is None else f" (exit code {int(self.exit_code)})"
         lines = [f"{self.reason}: ended after {total:.2f} s, {self.outcome}{code}"]
         if self.failure is not None:
@@ -135,6 +135,30 @@ class Report:
                 lines.append(f"  {_SHORT[phase]:<10} {self.phases[phase]:6.2f} s   {said}")
                 lines += self._details(phase)
         lines += listed("  exit       left behind: ", self.left_behind)
+        return "\n".join(lines)
+
+    def in_short(self) -> str:
+        """A few lines for the termination log: the outcome, counts, names of resources. No paths, no error's
+        text, nothing that a client sent.
+        """
+        code = "" if self.exit_code is None else f" (exit code {int(self.exit_code)})"
+        total = math.fsum(seconds for phase, seconds in self.phases.items() if phase not in _BEFORE)
+        lines = [f"{self.reason}: ended after {total:.2f} s, {self.outcome}{code}"]
+        if self.failure is not None:
+            lines.append("failed: the log says why")
+        by_kind = Counter(entry.kind for entry in self.cut_off)
+        cut_off = ", ".join(f"{count} {kind}" for kind, count in by_kind.items()) or "none"
+        lines.append(f"in flight: {sum(self.ended.values())} ended in time; cut off: {cut_off}")
+        if self.arrivals:
+            lines.append(self._arrivals_text())
+        by_outcome: dict[str, list[str]] = {}
+        for entry in self.resources:
+            by_outcome.setdefault(entry.outcome, []).append(entry.name)
+        # What went wrong first: the end may be cut.
+        outcomes = sorted(by_outcome, key=lambda outcome: outcome == "released")
+        lines += [f"resources {outcome}: {', '.join(by_outcome[outcome])}" for outcome in outcomes]
+        if self.left_behind:
+            lines.append(f"left behind at exit: {len(self.left_behind)}")
         return "\n".join(lines)
 
     def _arrivals_text(self) -> str:

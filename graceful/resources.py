@@ -73,6 +73,11 @@ class Resources:
             stack = list(reversed(self._stack))
         return [f"{held.name}{_at(held)}" for held in stack]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of those that a run has still to release, in the order of that. On any thread."""
+        return tuple(held.name for held in reversed(tuple(self._stack)))
+
     def add(self, resource: Resource[Any]) -> None:
         """`resource` is acquired by the next `acquire`. Raises ResourceError if another has its name."""
         if any(isinstance(other, Resource) and other.name == resource.name for other in self._declared):

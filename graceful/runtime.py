@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypedDict, TypeVar, Unpack, overload
 
 from graceful import settings as _settings
 from graceful import signals
@@ -21,7 +21,7 @@ from graceful._types import ASGIApp
 from graceful.asgi import AppLifespan, GracefulMiddleware
 from graceful.budget import Budget
 from graceful.checks import Check, Checks
-from graceful.errors import RuntimeInUseError, SettingsError
+from graceful.errors import RuntimeInUseError
 from graceful.events import Observer, Observers
 from graceful.inflight import InFlight, Job, escaped
 from graceful.lifecycle import App, Lifecycle, Parts, Server
@@ -37,6 +37,7 @@ from graceful.servers.lookout import AppAddress, Lookout
 from graceful.settings import Settings
 from graceful.stacks import frames_of, lines_of
 from graceful.steering import Steering
+from graceful.termination_log import TerminationLog, termination_log
 from graceful.unheard import UnheardLogs
 from graceful.watchdog import Watchdog
 
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from graceful.ending import Exit
 
 logger = logging.getLogger("graceful")
+
+_WRITE_SECONDS: Final = 0.5  # for the termination log, at most
 
 C = TypeVar("C", bound=Check)
 
@@ -81,6 +84,7 @@ class Runtime:
         admin_host: str | None = None,
         verbose_probes: bool | None = None,
         stall_after: float | None = None,
+        termination_log: str | os.PathLike[str] | None = None,
         exit_by_signal: bool | None = None,
     ) -> None:
         self._arguments = {
@@ -99,6 +103,7 @@ class Runtime:
         self._requested: str | None = None
         self._platform: Platform | None = None
         self.lookout = Lookout()
+        self._termination_log: TerminationLog | None = None
         self.in_flight = InFlight()
         self.entry: GracefulMiddleware | None = None
         self.probes = Probes(self, self._checks, PUBLISHER)
@@ -178,8 +183,8 @@ class Runtime:
     def settings(self) -> Settings:
         """The resolved settings; resolved now if no run has begun. Raises SettingsError."""
         if self._settings is None:
-            self._settings = _without_what_is_not_there_yet(
-                _settings.resolve(self._arguments, options=self._options, platform=self._platform)
+            self._settings = _settings.resolve(
+                self._arguments, options=self._options, platform=self._platform
             )
         return self._settings
 
@@ -240,8 +245,8 @@ class Runtime:
         """
         from graceful.servers.launch import run  # noqa: PLC0415 - uvicorn is imported by those who own it only
 
-        allowed, early = self.allowed_seconds, lambda: self.settings
-        run(lambda _app: self, app, options, exit=exit, allowed=allowed, early=early)
+        settings = lambda: self.settings  # noqa: E731 - the same for two
+        run(lambda _app: self, app, options, exit=exit, settings=settings, early=settings)
 
     async def serve(self, app: ASGIApp | str, **options: Any) -> Report:
         """Serve `app` on uvicorn inside the running loop; returns the report when the run has stopped. The
@@ -320,6 +325,7 @@ class Runtime:
         lifecycle = self._lifecycle
         self.lookout.watch_loop(lambda: lifecycle.report is not None)
         self._steering = Steering(self._lifecycle, needs_no_lame_duck=self._needs_no_lame_duck, owned=owned)
+        self._termination_log = termination_log(settings) if audible else None
         for line in settings.warnings:
             logger.log(logging.WARNING if audible else logging.DEBUG, line)
         logger.log(logging.INFO if audible else logging.DEBUG, settings.describe())
@@ -356,16 +362,24 @@ class Runtime:
         """From now on the signals that `watch` notes drive the run, also those that it has noted already."""
         if watchdog is not None:
             watchdog.in_the_way = self.in_the_way
+            watchdog.in_short = self.in_short
+            watchdog.termination_log = self._termination_log
             _warn_of_a_signal_that_cannot_come()
         if self._steering is not None:
             self._steering.listen_to(watch, watchdog)
 
     def say_report(self, left_behind: Sequence[str] = (), *, exit_code: int | None = None) -> None:
-        """Log the report of the run that has stopped, once; see `Lifecycle.say_report`."""
+        """Log the report of the run that has stopped, once, and write its short form to the termination log;
+        see `Lifecycle.say_report`.
+        """
+        if self._lifecycle is None:
+            return
         if self._logs.dropped:
             logger.warning("%d log records were dropped: nobody reads the log", self._logs.dropped)
-        if self._lifecycle is not None:
-            self._lifecycle.say_report(left_behind, exit_code=exit_code)
+        self._lifecycle.say_report(left_behind, exit_code=exit_code)
+        log, self._termination_log = self._termination_log, None
+        if log is not None and self.report is not None:
+            log.write(self.report.in_short(), within=_WRITE_SECONDS)
 
     def end_run(self, *, process_ends: bool) -> None:
         """The run has stopped: signals are as they were found."""
@@ -398,7 +412,7 @@ class Runtime:
             self._adopted = adopted
             if watch is not None:
                 watchdog = Watchdog(watch, owned=False)
-                watchdog.start(self.allowed_seconds())
+                watchdog.start(self.settings)
                 self.listen_to(watch, watchdog)
             if adopted.leaves:
                 lifecycle.begin("should_exit", lame_duck=False)
@@ -435,10 +449,6 @@ class Runtime:
         self._adopted = None
         logs.flush()
 
-    def allowed_seconds(self) -> float:
-        """How long after the signal the watchdog acts."""
-        return Budget.of(self.settings, began=0.0).watchdog_acts
-
     @property
     def exit_deadline(self) -> float | None:
         """When the process must have left, in seconds of the monotonic clock; None where no run has an end in
@@ -464,6 +474,13 @@ class Runtime:
         if self._lifecycle is not None:
             lines += [f"    still there: {what}" for what in self._lifecycle.bystanders()]
         return "\n".join([*lines, ""])
+
+    def in_short(self) -> str:
+        """The same for the termination log: no paths, and nothing that a client sent. On any thread."""
+        by_kind = [f"{count} {kind}" for kind, count in self.in_flight.count().items() if count]
+        resources = self._resources.names
+        lines = [f"in phase {self.phase.words}, in flight: {', '.join(by_kind) or 'none'}"]
+        return "\n".join([*lines, f"resources still held: {', '.join(resources)}"] if resources else lines)
 
     def _begun(self, budget: Budget) -> None:
         self._logs.begin()
@@ -506,15 +523,6 @@ def _warn_of_a_signal_that_cannot_come() -> None:
     warning = warning_here()
     if warning is not None:
         logger.warning(warning)
-
-
-def _without_what_is_not_there_yet(found: Settings) -> Settings:
-    """Refuse what this version would silently ignore."""
-    for name in ("termination_log",):
-        if name in found.sources:
-            way_out = f"this version does not have it; take {found.sources[name]} away"
-            raise SettingsError(name, getattr(found, name), way_out)
-    return found
 
 
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()

@@ -16,7 +16,7 @@ from graceful.errors import RuntimeInUseError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from types import FrameType
     from typing import Any, Final, TypeAlias
 
@@ -80,6 +80,9 @@ class SignalWatch:
 
     Readers pull: `noted` only ever grows while the watch is installed, and each wake means "look again". So
     nothing is lost or seen twice however a signal falls between two lines.
+
+    `heard` is the same from another source, see `hear`: while the main thread is in C code, no handler of
+    Python's runs.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -89,6 +92,7 @@ class SignalWatch:
         self._displaced: dict[int, Found] = {}
         self._calling: int | None = None
         self.noted: list[Arrival] = []
+        self.heard: list[Arrival] = []
         self.owner: object | None = None
 
     def install(self, *signums: int) -> None:
@@ -117,6 +121,7 @@ class SignalWatch:
         self._displaced.clear()
         self._wakes = ()
         self.noted = []
+        self.heard = []
         self.owner = None
         if _installed is self:
             _installed = None
@@ -132,6 +137,28 @@ class SignalWatch:
     def unsubscribe(self, wake: Callable[[], object]) -> None:
         """No longer call `wake`."""
         self._wakes = tuple(other for other in self._wakes if other is not wake)
+
+    def hear(self, signum: int) -> None:
+        """The kernel has delivered `signum`, says a thread that reads the wakeup descriptor. Nothing where
+        the handler in place is not ours: then it is somebody else's signal.
+        """
+        handler = self._handlers.get(signum)
+        if handler is not None and found_handler(signum) is handler:
+            self.heard.append(Arrival(signum, self._clock()))
+
+    def first(self, signums: tuple[int, ...]) -> float | None:
+        """When the first of these signals came, be it noted or only heard; None where none has come."""
+        arrivals = [arrival for arrival in (*self.noted, *self.heard) if arrival.signum in signums]
+        return min((arrival.at for arrival in arrivals), default=None)
+
+    def count(self, signums: tuple[int, ...]) -> int:
+        """How many of these signals have come, as far as is known: the kernel joins what is pending."""
+        sources = (list(self.noted), list(self.heard))
+        return max(sum(arrival.signum in signums for arrival in source) for source in sources)
+
+    def watches(self, signums: tuple[int, ...]) -> tuple[int, ...]:
+        """Those of the signals for which a handler of ours was installed."""
+        return tuple(signum for signum in signums if signum in self._handlers)
 
     def speak_for(self, owner: object) -> None:
         """Libraries that look for the server through the handler's `__self__` find `owner`."""
@@ -184,12 +211,22 @@ class SignalWatch:
     def _note(self, signum: int) -> None:
         if signum == self._calling:
             return
-        self.noted.append(Arrival(signum, self._clock()))
+        self.noted.append(Arrival(signum, self._since(signum)))
         for wake in self._wakes:
             wake()
 
+    def _since(self, signum: int) -> float:
+        """When the signal came of which the handler is told now: if it is the first, and another thread has
+        heard of it, then. The main thread may have been in C code since.
+        """
+        now = self._clock()
+        if any(arrival.signum == signum for arrival in self.noted):
+            return now
+        return next((arrival.at for arrival in self.heard if arrival.signum == signum), now)
+
 
 _installed: SignalWatch | None = None
+_wakeup_taken = False
 
 
 def claim(owner: object) -> SignalWatch:
@@ -209,6 +246,28 @@ def claim(owner: object) -> SignalWatch:
 def found_handler(signum: int) -> Found:
     """The handler that is in place now, by whomever."""
     return signal.getsignal(signum)
+
+
+def set_wakeup_fd(fd: int) -> int:
+    """From now on the kernel's signals are written to `fd` as they are delivered, a byte each; returns who
+    had them before, or -1. Main thread only (ValueError). What does not fit into `fd` is dropped.
+    """
+    global _wakeup_taken  # noqa: PLW0603 - see SignalWatch.install
+    _wakeup_taken = fd != -1
+    return signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+
+
+def spare_signal(caught: Collection[int]) -> int | None:
+    """A real-time signal that has no handler of Python's and is not among `caught`, those that C code has
+    handlers for; None where there is none.
+    """
+    highest, lowest = getattr(signal, "SIGRTMAX", 0), getattr(signal, "SIGRTMIN", 0)
+    spare = (each for each in range(highest, lowest, -1) if each not in caught and _is_default(each))
+    return next(spare, None)
+
+
+def _is_default(signum: int) -> bool:
+    return bool(signal.getsignal(signum) == signal.SIG_DFL)
 
 
 def in_main_thread() -> bool:
@@ -243,8 +302,9 @@ def _forget_in_child() -> None:
     (the wakeup socket is shared).
     """
     watch = _installed
-    if watch is not None:
+    if watch is not None or _wakeup_taken:
         signal.set_wakeup_fd(-1)
+    if watch is not None:
         watch.restore()
 
 

@@ -95,12 +95,14 @@ class Steering:
     def begun(self, budget: Budget) -> None:
         """The shutdown has begun: the watchdog is armed, where the process is to end with it."""
         if self._watchdog is not None and (self._owned or self.signalled):
-            self._watchdog.arm(budget.watchdog_acts)
+            self._watchdog.arm(budget.last_moments)
 
     def keep_sigterm(self) -> None:
         """If a library has taken SIGTERM for itself, take it back, once, and name it. SIGINT and SIGQUIT are
-        let go.
+        let go. The watchdog sees to it that it hears of them.
         """
+        if self._watchdog is not None:
+            self._watchdog.keep_watch()
         for signum in signals.TERMINATE if self._watch is not None else ():
             taker = None if self._watch is None else self._watch.put_back(signum)
             if taker is not None:

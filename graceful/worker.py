@@ -79,7 +79,7 @@ def run_worker(runtime: Runtime, main: Main, *, exit: Exit) -> NoReturn:  # noqa
             loop_factory=launch.loop_factory_of(config),
         )
 
-    launch.run_process(prepare, exit=exit, allowed=runtime.allowed_seconds, called="run_worker()")
+    launch.run_process(prepare, exit=exit, settings=lambda: runtime.settings, called="run_worker()")
 
 
 async def work(runtime: Runtime, main: Main, watch: signals.SignalWatch, watchdog: Watchdog | None) -> Report:

@@ -214,7 +214,9 @@ def _environment() -> dict[str, str]:
     """As any server under test has it, but not measured: what coverage writes at the exit takes the time
     that is judged here.
     """
-    return {name: value for name, value in environment_of_servers().items() if not name.startswith("COVERAGE_")}
+    return {
+        name: value for name, value in environment_of_servers().items() if not name.startswith("COVERAGE_")
+    }
 
 
 @contextlib.asynccontextmanager

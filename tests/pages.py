@@ -15,10 +15,7 @@ DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [README, *DOCS]
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
 
-NOT_YET = {"termination_log"}
-"""Settings that are read but have no effect yet: the documentation leaves them out."""
-
-SETTINGS = {each.name: each for each in FIELDS if each.name not in NOT_YET}
+SETTINGS = {each.name: each for each in FIELDS}
 PROBES = {"/healthz", "/ready", "/metrics"}
 ROUTES = {path for file in EXAMPLES for path in re.findall(r'Route\("([^"]+)"', file.read_text())}
 

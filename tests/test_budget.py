@@ -112,3 +112,22 @@ def test_the_release_is_kept_whatever_the_drain_does() -> None:
     budget = Budget.of(kubernetes(grace_period=5, lame_duck=0), began=0.0)
     kept = budget.release_ends - budget.drain_latest - budget.way_out
     assert kept == pytest.approx(5 / 6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "moments"),
+    [
+        ({}, [128, 128.5, 128.75, 129]),  # a margin of 2 s
+        ({"exit_margin": 10}, [120, 120.5, 120.75, 121]),  # of which no more is used
+        ({"exit_margin": 0.4}, [129.6, 129.7, 129.8, 129.9]),
+        ({"exit_margin": 0}, [130, 130, 130, 130]),
+    ],
+)
+def test_the_watchdogs_last_moments_are_in_the_margin(
+    arguments: dict[str, float], moments: list[float]
+) -> None:
+    settings = kubernetes(**arguments)
+    found = Budget.of(settings, began=100.0).last_moments
+    assert list(dataclasses.astuple(found)) == pytest.approx(moments)
+    relative = Budget.of(settings, began=0.0).last_moments
+    assert dataclasses.astuple(relative.after(100.0)) == pytest.approx(dataclasses.astuple(found))

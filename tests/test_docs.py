@@ -32,7 +32,6 @@ from tests.pages import (
     BLOCKS,
     DOCS,
     EXAMPLES,
-    NOT_YET,
     PAGES,
     PROBES,
     README,
@@ -369,11 +368,3 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_the_readme_leads_to_every_page() -> None:
     text = README.read_text()
     assert [page.name for page in DOCS if f"docs/{page.name}" not in text] == []
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_is_not_there_yet_is_not_promised(page: Path) -> None:
-    text = page.read_text()
-    for name in NOT_YET:
-        assert name not in text
-        assert name.upper() not in text.replace("GRACEFUL_ADMIN_PORT=tcp", "")

@@ -293,7 +293,7 @@ def test_the_ledger_knows_how_late_we_were() -> None:
 
 
 def load_on(*ports: int, kept: int = 4, seed: int = 1) -> Load:
-    return Load(Endpoints(ports), lambda chance: GET, rate=2000.0, kept=kept, seed=seed)
+    return Load(Endpoints(ports), lambda chance: GET, rate=400.0, kept=kept, seed=seed)
 
 
 def test_every_request_is_sent_once_whatever_becomes_of_it() -> None:
@@ -353,7 +353,7 @@ def test_kept_connections_flow_on_when_the_endpoint_is_removed_and_new_ones_do_n
         async with served(answering("old")) as old, served(answering("new")) as new:
             ports.update(old=old, new=new)
             endpoints.add(old)
-            load = Load(endpoints, lambda chance: GET, rate=2000.0, kept=3)
+            load = Load(endpoints, lambda chance: GET, rate=400.0, kept=3)
             ledger = await load.run(stop)
         removed = min(entry.sent for entry in ledger.entries if entry.port == new)
         later = [entry for entry in ledger.entries if entry.sent > removed]

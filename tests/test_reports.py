@@ -278,3 +278,37 @@ def test_connections_that_were_refused() -> None:
     assert "refused" not in report(refused=0).as_text()
     assert "refused" not in report(refused=None).as_text()
     assert report(refused=3).clean, "a probe may have come"
+
+
+def test_the_short_form_has_counts_and_names_only() -> None:
+    found = report(
+        outcome=Outcome.NOT_CLEAN,
+        exit_code=ExitCode.CUT_OFF,
+        ended={Kind.HTTP: 43, Kind.JOB: 1},
+        cut_off=(cut("GET /secret", standing_at="shop.py:3 in rows"), cut("GET /secret"), cut(kind=Kind.JOB)),
+        resources=(
+            released("journal"),
+            released("broker", 5.0, "timed out"),
+            released("database"),
+            released("cache", outcome="failed", error="ConnectionError: /run/secret"),
+        ),
+        arrivals=42,
+        last_arrival=1.87,
+        failure="OSError: /etc/secret",
+        left_behind=("thread secret", "task secret"),
+    ).in_short()
+    assert found.splitlines() == [
+        "SIGTERM: ended after 6.75 s, not clean (exit code 75)",
+        "failed: the log says why",
+        "in flight: 44 ended in time; cut off: 2 http, 1 job",
+        "42 requests came after the signal, the last 1.87 s after it",
+        "resources timed out: broker",
+        "resources failed: cache",
+        "resources released: journal, database",
+        "left behind at exit: 2",
+    ]
+
+
+def test_the_short_form_of_next_to_nothing() -> None:
+    found = report(exit_code=None).in_short()
+    assert found == "SIGTERM: ended after 6.75 s, clean\nin flight: 0 ended in time; cut off: none"

@@ -15,6 +15,7 @@ import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ import graceful
 from graceful import GracefulMiddleware, Phase, PhaseChange, Report, Runtime, RuntimeInUseError, SettingsError
 from graceful import runtime as runtime_module
 from graceful._types import Scope
+from graceful.budget import Budget
 from graceful.inflight import Kind
 from graceful.lifecycle import Lifecycle
 from graceful.servers.lookout import AppAddress
@@ -586,7 +588,7 @@ def test_what_settings_warn_of_is_logged(
 
 
 def test_the_watchdogs_time(runtime: Runtime) -> None:
-    assert runtime.allowed_seconds() == 28
+    assert Budget.of(runtime.settings, began=0.0).last_moments.acts == 28
     assert runtime.exit_deadline is None
 
     async def story(lifecycle: Lifecycle) -> None:
@@ -789,3 +791,46 @@ def test_a_worker_has_no_lame_duck_unless_somebody_sets_one(monkeypatch: pytest.
         runtime.receives_no_requests()
         assert runtime.settings.lame_duck == seconds
         assert runtime.settings.platform.name == "kubernetes"
+
+
+def test_in_short_there_are_counts_and_names_only(runtime: Runtime) -> None:
+    @runtime.resource
+    async def database() -> AsyncIterator[None]:
+        yield
+
+    async def story(lifecycle: Lifecycle) -> tuple[str, str]:
+        idle = runtime.in_short()
+        async with runtime.job("import"), runtime.job("export"):
+            return idle, runtime.in_short()
+
+    assert within(story, runtime) == (
+        "in phase serving, in flight: none\nresources still held: database",
+        "in phase serving, in flight: 2 job\nresources still held: database",
+    )
+    assert runtime.in_short() == "in phase stopped, in flight: none"
+
+
+@pytest.mark.parametrize("audible", [True, False])
+def test_the_termination_log_gets_the_report_of_a_run_that_people_hear_of(
+    tmp_path: Path, *, audible: bool
+) -> None:
+    """A test client on a pod of Kubernetes is none."""
+    log = tmp_path / "log"
+    runtime = Runtime(termination_log=log, lame_duck=0)
+
+    async def main() -> None:
+        lifecycle = runtime.begin_run(FakeApp(), FakeServer(), owned=True, audible=audible)
+        await lifecycle.start()
+        lifecycle.serve()
+        lifecycle.begin("SIGTERM")
+        await asyncio.wait_for(lifecycle.finished.wait(), SOON)
+        runtime.end_run(process_ends=False)
+
+    asyncio.run(main())
+    assert log.exists() is audible
+    if audible:
+        assert runtime.report is not None
+        assert log.read_text() == runtime.report.in_short()
+        log.unlink()
+        runtime.say_report()
+        assert not log.exists(), "once"

@@ -255,6 +255,33 @@ def test_a_burst_is_noted_whole(watch: SignalWatch) -> None:
     assert [arrival.signum for arrival in watch.noted] == [TERM] * 200
 
 
+def test_what_another_thread_has_heard_tells_when_the_signal_came(watch: SignalWatch) -> None:
+    """The handler runs when the main thread comes back from C code."""
+    watch.install(TERM, INT)
+    watch.hear(TERM)  # at 101
+    assert (watch.first((TERM,)), watch.count((TERM,)), watch.noted) == (101, 1, [])
+    signal.raise_signal(TERM)  # at 102
+    signal.raise_signal(TERM)
+    watch.hear(TERM)
+    watch.hear(TERM)
+    assert [arrival.at for arrival in watch.noted] == [101, 103]
+    assert (watch.first((TERM, INT)), watch.count((TERM,)), watch.count((INT,))) == (101, 3, 0)
+    signal.raise_signal(INT)
+    assert watch.first((INT,)) == watch.noted[-1].at == 106
+    watch.restore()
+    assert (watch.heard, watch.first((TERM,))) == ([], None)
+
+
+def test_a_signal_of_somebody_else_is_not_heard(watch: SignalWatch, server: Server) -> None:
+    watch.hear(TERM)
+    watch.install(TERM)
+    signal.signal(TERM, server.handle_exit)
+    watch.hear(TERM)
+    watch.hear(INT)
+    assert watch.heard == []
+    assert watch.watches(signals.OWNED) == (TERM,)
+
+
 def test_claim_of_one_that_nobody_has_installed(watch: SignalWatch) -> None:
     owner = object()
     claimed = signals.claim(owner)

@@ -14,7 +14,6 @@ from uvicorn.config import LOGGING_CONFIG
 from uvicorn.main import main as uvicorn_command
 
 from graceful import settings
-from graceful.budget import Budget
 from graceful.errors import SettingsError
 from graceful.platforms import PROFILES
 from graceful.runtime import Runtime, current
@@ -37,7 +36,6 @@ _LEFT_OUT: Final = {
     "timeout_worker_healthcheck",
     "timeout_graceful_shutdown",
 }
-_NOT_YET: Final = {"termination_log"}
 
 _HIGHEST_PORT: Final = 65535
 _METAVARS: Final = {"seconds": "SECONDS", "path": "PATH", "port": "PORT", "text": "TEXT", "flag": "BOOLEAN"}
@@ -77,7 +75,6 @@ def _options() -> list[click.Parameter]:
             help=f"{each.help}  [env: {each.environment}]",
         )
         for each in settings.FIELDS
-        if each.name not in _NOT_YET
     ]
     return [click.Argument(["app"], metavar="MODULE:APP", envvar="UVICORN_APP"), *ours, port, *uvicorns]
 
@@ -99,17 +96,17 @@ def _run(app: str, **given: Any) -> NoReturn:
         app,
         options,
         exit="fast",
-        allowed=functools.partial(_allowed_while_importing, ours),
+        settings=functools.partial(_while_importing, ours),
         early=functools.partial(_known_while_importing, ours),
     )
 
 
-def _allowed_while_importing(ours: dict[str, Any]) -> float:
-    """The watchdog's time while nothing is known of the app's own runtime."""
+def _while_importing(ours: dict[str, Any]) -> settings.Settings:
+    """The watchdog's while nothing is known of the app's own runtime."""
     try:
-        return Budget.of(settings.resolve({}, options=ours), began=0.0).watchdog_acts
+        return settings.resolve({}, options=ours)
     except SettingsError:  # only that could make the values fit
-        return Budget.of(settings.resolve({}, environ={}), began=0.0).watchdog_acts
+        return settings.resolve({}, environ={})
 
 
 def _known_while_importing(ours: dict[str, Any]) -> settings.Settings | None:

@@ -125,12 +125,12 @@ async def serve(runtime: Runtime, app: ASGIApp | str, options: Mapping[str, Any]
     runtime.refuse_a_second_run()
     config = configure(app, options)
     _load(config)
-    allowed = runtime.allowed_seconds()
+    settings = runtime.settings
     watch = signals.claim(runtime)
     watchdog = Watchdog(watch, owned=True) if signals.in_main_thread() else None
     if watchdog is not None:
         watch.install(*signals.OWNED)
-        watchdog.start(allowed)
+        watchdog.start(settings)
     try:
         return await serve_loaded(runtime, config, watch, watchdog)
     finally:
@@ -176,21 +176,21 @@ def run(  # noqa: PLR0913 - what is known of the app, and what is known before i
     options: Mapping[str, Any],
     *,
     exit: Exit,  # noqa: A002 - the word users know
-    allowed: Callable[[], float],
+    settings: Callable[[], Settings],
     early: Callable[[], Settings | None],
 ) -> NoReturn:
     """Load the app, serve it with the runtime that `choose` finds for it, and end the process. See
     `Runtime.run`.
 
-    `allowed` tells the watchdog's time, `early` the settings, while the app is imported, when its runtime may
-    not be known yet.
+    `settings` are the watchdog's, `early` those of the admin port, while the app is imported, when its
+    runtime may not be known yet.
     """
 
     def prepare(lookout: Lookout) -> Prepared:
         config = configure(app, options)
-        settings = early()
-        if settings is not None:
-            lookout.open(BeforeTheApp(settings=settings), Checks(), AppAddress.of(config))
+        known = early()
+        if known is not None:
+            lookout.open(BeforeTheApp(settings=known), Checks(), AppAddress.of(config))
         _load(config)
         runtime = choose(config.loaded_app)
         return Prepared(
@@ -199,14 +199,14 @@ def run(  # noqa: PLR0913 - what is known of the app, and what is known before i
             loop_factory=loop_factory_of(config),
         )
 
-    run_process(prepare, exit=exit, allowed=allowed, called="run()", otherwise="; elsewhere await serve()")
+    run_process(prepare, exit=exit, settings=settings, called="run()", otherwise="; elsewhere await serve()")
 
 
 def run_process(
     prepare: Callable[[Lookout], Prepared],
     *,
     exit: Exit,  # noqa: A002 - the word users know
-    allowed: Callable[[], float],
+    settings: Callable[[], Settings],
     called: str,
     otherwise: str = "",
 ) -> NoReturn:
@@ -226,7 +226,7 @@ def run_process(
         prepared.runtime.lookout = lookout
         return prepared
 
-    code = _code_of(ending, remembered, allowed)
+    code = _code_of(ending, remembered, settings)
     if exit == "fast":
         ending.join_threads()
     by_signal = False
@@ -242,7 +242,7 @@ def run_process(
     ending.end_process(code, exit=exit, exit_by_signal=by_signal)
 
 
-def _code_of(ending: Ending, prepare: Callable[[], Prepared], allowed: Callable[[], float]) -> int:
+def _code_of(ending: Ending, prepare: Callable[[], Prepared], settings: Callable[[], Settings]) -> int:
     """Serve what `prepare` returns until the run has stopped; the code to exit with. What went wrong has been
     said.
     """
@@ -251,7 +251,7 @@ def _code_of(ending: Ending, prepare: Callable[[], Prepared], allowed: Callable[
         watch = signals.claim(ending)
         watch.install(*signals.OWNED)
         watchdog = Watchdog(watch, owned=True)
-        watchdog.start(allowed())
+        watchdog.start(settings())
         prepared = prepare()
         runtime = prepared.runtime
         ending.on_exit = runtime.request_shutdown
@@ -277,7 +277,7 @@ async def _serve_until(
     """Serve; the time that is left for the end of the process is known to `ending` on return."""
     runtime = prepared.runtime
     watch.owner = runtime
-    watchdog.start(runtime.allowed_seconds())
+    watchdog.start(runtime.settings)
     try:
         report = await prepared.serve(watch, watchdog)
     except (StartupInterrupted, asyncio.CancelledError):  # an app may cancel all tasks, and ours is one

@@ -1,0 +1,77 @@
+"""Ways to stand in the way of a shutdown: the app of the watchdog's tests. Each says when it begins."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import served  # type: ignore[import-not-found]  # beside this file, where the service finds it
+
+from graceful import sentinel
+
+runtime = served.runtime
+
+_FOREVER = 3600.0
+
+
+def locked_in_c(library: Any) -> None:
+    """Locks a mutex twice; a signal does not interrupt that, as it would sleep(3)."""
+    mutex = ctypes.create_string_buffer(64)
+    library.pthread_mutex_lock(mutex)
+    library.pthread_mutex_lock(mutex)
+
+
+def in_lock() -> None:
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+
+def in_regex() -> None:
+    re.match(r"(a+)+b", "a" * 60)
+
+
+WAYS: dict[str, Callable[[], object]] = {
+    "sleep": lambda: time.sleep(_FOREVER),
+    "lock": in_lock,
+    "released": lambda: locked_in_c(ctypes.CDLL(None)),
+    "held": lambda: locked_in_c(ctypes.PyDLL(None)),
+    "regex": in_regex,
+    "segfault": lambda: ctypes.string_at(0),
+    "exit": lambda: os._exit(7),
+}
+
+
+async def others_are_ready() -> None:
+    """The watchdog's sentinel is on guard, where there is one: it is made when the run serves."""
+    async with asyncio.timeout(10):
+        while sentinel.is_possible() is None and not on_guard():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+
+
+def on_guard() -> bool:
+    posted = sentinel.posted()
+    return posted is not None and posted.on_guard
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    way = scope.get("path", "").strip("/").removeprefix("later/")
+    if scope["type"] != "http" or way not in WAYS:
+        await served.bare(scope, receive, send)
+        return
+    await others_are_ready()
+    if "/later/" in scope["path"]:
+        served.say("waiting")
+        await runtime.shutdown_requested()
+        await asyncio.sleep(0.2)
+    served.say(f"blocking in {way}")
+    WAYS[way]()
+
+
+wrapped = runtime.wrap(app)
