@@ -215,7 +215,7 @@ def test_who_wants_it_at_once_is_heard(
             wait_until_delivered(service, signum)
         assert service.exit_code() == code, service.output
     service.wait_for(rf"^CRITICAL: graceful: {signums[0].name} came \d\.\d s ago.*{said} .exit code {code}.$")
-    service.wait_for(r"main thread: \S+:\d+ in (locked_in_c|say)$")
+    service.wait_for(r"main thread: \S+:\d+ in (locked_in_c|say)\b")
 
 
 FORKING = """
