@@ -205,6 +205,14 @@ def posted() -> Sentinel | None:
     return _posted
 
 
+def stay() -> None:
+    """The process is left without being torn down: nobody has to take the sentinel down before, which takes
+    longer than all the rest.
+    """
+    if _posted is not None:
+        atexit.unregister(_posted.stop)
+
+
 def _before_fork() -> None:
     if _posted is not None:
         _posted.pause()

@@ -4,6 +4,7 @@ program on the same thread; `tests/process/test_watchdog.py` has the real one.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import signal
@@ -177,3 +178,15 @@ def test_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sentinel.is_possible() == "there is no GIL"
     monkeypatch.setattr(sys, "version_info", (3, 11, 9))
     assert sentinel.is_possible() == "it takes CPython 3.12 or later on Linux"
+
+
+def test_a_process_that_is_left_as_it_is_does_not_take_it_down(
+    posted: Sentinel, interpreters: Interpreters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undone: list[object] = []
+    monkeypatch.setattr(atexit, "unregister", undone.append)
+    sentinel.stay()
+    assert undone == []
+    posted.start()
+    sentinel.stay()
+    assert undone == [posted.stop]
