@@ -7,6 +7,7 @@ user's, or pytest's. `faulthandler.register` has one for each signal, so a signa
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import sys
@@ -43,8 +44,9 @@ class StackDump:
         signum = signals.spare_signal(() if ourselves is None else ourselves.caught)
         if signum is None:
             return
-        faulthandler.register(signum, file=stderr, all_threads=True)
-        self.signum = signum
+        with contextlib.suppress(OSError):  # refused: the process ends without its stacks
+            faulthandler.register(signum, file=stderr, all_threads=True)
+            self.signum = signum
 
     def unregister(self) -> None:
         """The signal is as it was found."""

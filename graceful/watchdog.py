@@ -160,12 +160,13 @@ class Watchdog:
         try:
             self._load_timer()
             while not self._stopped:
-                for signum in wakeup.wait(None if self._at is None else self._at.acts - self._clock()):
+                try:
+                    heard = wakeup.wait(None if self._at is None else self._at.acts - self._clock())
+                except OSError:  # closed: it was stopped
+                    return
+                for signum in heard:
                     self._watch.hear(signum)
                 self._look()
-        except OSError:  # the wakeup has been closed: it was stopped
-            if not self._stopped:
-                raise
         finally:
             if self._timer is not None:
                 self._timer.close()

@@ -80,3 +80,13 @@ def test_spare_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     signal.signal(signal.SIGRTMAX, handler)
     monkeypatch.delattr("_signal.SIGRTMAX")
     assert signals.spare_signal(()) is None
+
+
+def test_a_system_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("faulthandler.register", refuse)
+    dump = StackDump()
+    dump.register()
+    assert dump.signum is None

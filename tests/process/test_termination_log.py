@@ -12,6 +12,7 @@ import pytest
 from tests.process.service import BOUND, Client, Launch
 
 SHORT = ("--lame-duck", "0", "--grace-period", "6")
+TIMES = ("--grace-period", "3", "--exit-margin", "2")
 ON_KUBERNETES = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
 
@@ -82,7 +83,7 @@ def test_a_start_that_failed(launch: Launch, log: Path) -> None:
 def test_imports_that_never_end(launch: Launch, log: Path) -> None:
     """The watchdog writes it, although the app's runtime is not known yet."""
     launch.write("endless", "import os, threading\nos.write(1, b'importing\\n')\nthreading.Event().wait()\n")
-    service = launch.owned("endless:app", "--grace-period", "1", "--termination-log", str(log))
+    service = launch.owned("endless:app", *TIMES, "--termination-log", str(log))
     service.wait_for("^importing")
     service.terminate()
     assert service.exit_code() == 70, service.output
