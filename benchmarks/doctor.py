@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from benchmarks.figures import Figure, MeasurementError, span
-from rig.pidns import PidNamespace, PidNamespaceError
+from graceful.rehearse.pidns import PidNamespace, PidNamespaceError
 from rig.replica import ROOT
 
 _ROUNDS: Final = 50

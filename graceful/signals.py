@@ -284,6 +284,13 @@ def name_of(signum: int) -> str:
     return Signals(signum).name
 
 
+def number_of(name: str) -> int:
+    """15 for `SIGTERM`. Raises KeyError for a name that this system does not know."""
+    from signal import Signals  # noqa: PLC0415 - see the imports above
+
+    return int(Signals[name])
+
+
 def raise_again(signum: int) -> None:
     """Deliver a signal that was noted and that nobody has acted on to the handler that is in place now."""
     signal.raise_signal(signum)

@@ -71,6 +71,7 @@ def test_help(graceful: Callable[..., Outcome], argument: str) -> None:
         "Commands:\n"
         "  run MODULE:APP  Serve an ASGI app on uvicorn, and end it well.\n"
         "  probe URL       Ask a health endpoint: an exec probe for images without curl.\n"
+        "  rehearse        Run a service through its death before production does.\n"
         "  doctor          Will SIGTERM reach the service, and if not, who keeps it?\n"
         "\n"
         "  graceful COMMAND --help says more, with examples.\n"
@@ -81,11 +82,14 @@ def test_help(graceful: Callable[..., Outcome], argument: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ((), "graceful: a command is missing; the commands are run, probe and doctor"),
-        (("serve",), "graceful: there is no command 'serve'; the commands are run, probe and doctor"),
+        ((), "graceful: a command is missing; the commands are run, probe, doctor and rehearse"),
+        (
+            ("serve",),
+            "graceful: there is no command 'serve'; the commands are run, probe, doctor and rehearse",
+        ),
         (
             ("serve\nx", "y"),
-            "graceful: there is no command 'serve\\nx'; the commands are run, probe and doctor",
+            "graceful: there is no command 'serve\\nx'; the commands are run, probe, doctor and rehearse",
         ),
     ],
 )

@@ -23,7 +23,7 @@ from uvicorn.main import main as uvicorn_command
 
 import graceful
 from demo.images import __main__ as images
-from graceful.cli import doctor, probe, run
+from graceful.cli import doctor, probe, rehearse, run
 from graceful.cli.probe_target import parse_target
 from graceful.platforms import PROFILES
 from graceful.settings import resolve
@@ -145,6 +145,12 @@ def check_graceful(arguments: list[str]) -> None:
     if command == "probe":
         options = probe._parser().parse_args(rest)
         parse_target(options.url, options.unix_socket)
+        return
+    if command == "rehearse":
+        at = rest.index("--") if "--" in rest else len(rest)
+        options = rehearse._parser().parse_args(rest[:at])
+        options.source = None  # no file is there
+        rehearse._plans(options, [*options.target, *rest[at + 1 :]] or ["module:app"])
         return
     if command == "doctor":
         doctor._parser().parse_args(rest)

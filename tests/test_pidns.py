@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rig import pidns
-from rig.pidns import PidNamespace, PidNamespaceError
+from graceful.rehearse import pidns
+from graceful.rehearse.pidns import PidNamespace, PidNamespaceError
 
 PATIENCE = 20.0
 LIBC_S_OWN = 0b11 << 31  # signals 32 and 33, which posix_spawn leaves ignored and nobody can set
@@ -130,7 +130,7 @@ def test_nothing_is_left_when_the_block_is_left(silence: str) -> None:
 
 def test_it_ends_with_whoever_started_it() -> None:
     source = (
-        "import os, sys; from rig.pidns import PidNamespace\n"
+        "import os, sys; from graceful.rehearse.pidns import PidNamespace\n"
         "namespace = PidNamespace(['sleep', '600'], stdout=2)\n"
         "print(namespace.pid, flush=True); sys.stdin.read(1); os.kill(os.getpid(), 9)"
     )

@@ -15,7 +15,7 @@ from typing import IO, Final
 
 from demo.images.cases import CASES, EXEC, Case
 from demo.images.trial import PlaceError, Stopped
-from rig.pidns import PidNamespace, PidNamespaceError
+from graceful.rehearse.pidns import PidNamespace, PidNamespaceError
 from rig.replica import ROOT, environment_of_servers, free_port
 
 _SHELL: Final = "/bin/sh"

@@ -14,7 +14,7 @@ from demo.images.cases import BUILT_FROM_BASE, CASES, EXEC, Case
 from demo.images.engine import NAMES, Engine, Recipe, find
 from demo.images.namespaces import Namespaces
 from demo.images.trial import PlaceError
-from rig import pidns
+from graceful.rehearse import pidns
 
 DEFAULT_BASE: Final = "python:3.13-slim"
 NAMESPACES: Final = "namespaces"

@@ -19,6 +19,7 @@ Usage: graceful COMMAND [ARGS]...
 Commands:
   run MODULE:APP  Serve an ASGI app on uvicorn, and end it well.
   probe URL       Ask a health endpoint: an exec probe for images without curl.
+  rehearse        Run a service through its death before production does.
   doctor          Will SIGTERM reach the service, and if not, who keeps it?
 
   graceful COMMAND --help says more, with examples.
@@ -37,6 +38,8 @@ def main() -> None:
         from graceful.cli.doctor import main as doctor  # noqa: PLC0415 - as above
 
         sys.exit(doctor(arguments))
+    if command == "rehearse":
+        sys.exit(_rehearse(arguments))
     if command == "run":
         from graceful.cli.run import main as run  # noqa: PLC0415 - and the other way round
 
@@ -50,5 +53,17 @@ def main() -> None:
         sys.stdout.write(f"graceful {version('graceful-runtime')}\n")
         sys.exit(0)
     found = f"there is no command {command!r}; " if command else "a command is missing; "
-    sys.stderr.write(f"graceful: {found}the commands are run, probe and doctor\n\n{USAGE}")
+    sys.stderr.write(f"graceful: {found}the commands are run, probe, doctor and rehearse\n\n{USAGE}")
     sys.exit(2)
+
+
+def _rehearse(arguments: list[str]) -> int:
+    try:
+        from graceful.cli.rehearse import main as rehearse  # noqa: PLC0415 - an extra, and slow to import
+    except ModuleNotFoundError as problem:
+        if (problem.name or "graceful").startswith("graceful"):
+            raise
+        way_out = 'pip install "graceful-runtime[rehearse]"'
+        sys.stderr.write(f"graceful rehearse: {problem.name} is not installed; {way_out}\n")
+        return 2
+    return rehearse(arguments)

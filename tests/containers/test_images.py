@@ -21,7 +21,7 @@ from demo.images.client import Answer, NotReadyError, ask, wait_for
 from demo.images.engine import Engine, find
 from demo.images.trial import PlaceError, Row, Terms, Verdict
 from demo.paper import WIDTH, Paper
-from rig import pidns
+from graceful.rehearse import pidns
 from rig.replica import ROOT, free_port
 
 PATIENCE = 20.0

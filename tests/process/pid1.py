@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from rig.pidns import Ended, PidNamespace
+from graceful.rehearse.pidns import Ended, PidNamespace
 from tests.process.service import BOUND, environment_of_a_service
 
 WARNING: Final = "SIGTERM will not reach this service"

@@ -18,7 +18,7 @@ from typing import Final
 
 import pytest
 
-from rig import pidns
+from graceful.rehearse import pidns
 from tests.process.pid1 import GRACEFUL, SERVICE, UVICORN, WARNING, Contained, Outcome
 from tests.process.service import HERE, environment_of_a_service
 

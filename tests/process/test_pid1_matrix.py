@@ -20,7 +20,7 @@ from typing import Final
 
 import pytest
 
-from rig import pidns
+from graceful.rehearse import pidns
 from tests.process.pid1 import SERVICE, Contained, Outcome
 
 pytestmark = pytest.mark.skipif(pidns.why_not() is not None, reason=str(pidns.why_not()))

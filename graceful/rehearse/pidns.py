@@ -106,7 +106,8 @@ class PidNamespace:
             status = launched.wait(_KILL_SECONDS)
         finally:
             launched.close()
-        assert status is not None, "what it wrote to has been closed by its end"
+        if status is None:  # what it wrote to has been closed by its end
+            raise subprocess.TimeoutExpired(command, timeout)
         return subprocess.CompletedProcess(list(command), status, out, err)
 
     def wait(self, seconds: float) -> int | None:
@@ -128,6 +129,12 @@ class PidNamespace:
             message = f"process {self.pid} has not ended {_KILL_SECONDS:g} s after SIGKILL"
             raise TimeoutError(message)
         return Ended(status=status, seconds=max(0.0, self._launched.ended_at - began), killed=killed)
+
+    def send(self, number: int) -> None:
+        """Send a signal to PID 1, from outside: the kernel drops it where PID 1 has no handler for it. Any
+        thread may call it.
+        """
+        self._launched.send(signal.Signals(number))
 
     def kill(self) -> None:
         """SIGKILL to PID 1, at once. Any thread may call it."""
@@ -202,7 +209,7 @@ class _Launched:
         self.pidfd = -1
         self._peer, theirs = socket.socketpair()
         with theirs:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: S603 - our own launcher
                 [*_LAUNCHER, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,

@@ -1,0 +1,110 @@
+"""A rehearsal within a test, and what a test asserts of it."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from graceful.errors import GracefulError
+from graceful.rehearse.figures import Judged
+from graceful.rehearse.judging import judge
+from graceful.rehearse.model import (
+    PORT,
+    HttpGet,
+    Judgement,
+    LoadPlan,
+    Plan,
+    Probe,
+    Rehearsal,
+    Service,
+    Verdict,
+)
+from graceful.rehearse.rollout import Rollout
+from graceful.rehearse.story import tell
+
+_REMOVAL_LAG: Final = 0.3
+_LAME_DUCK: Final = 0.6
+_SETTLE: Final = 0.3
+_GRACE_PERIOD: Final = 10.0
+_PROBE_PERIOD: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsed:
+    """A rehearsal with its verdict."""
+
+    rehearsal: Rehearsal
+    verdict: Verdict
+
+    def assert_nothing_lost(self) -> None:
+        """Raise AssertionError, with the timeline of what went wrong, unless nothing was lost and all that
+        were taken away ended by themselves in time.
+        """
+        if self.verdict.judgement is not Judgement.PASSED:
+            raise AssertionError(tell(Judged(rehearsal=self.rehearsal, verdict=self.verdict)))
+
+
+def rehearsed(target: object, *, restarts: int = 1, **options: Any) -> Rehearsed:
+    """Rehearse `target`; see `graceful.pytest_plugin.rehearse`. Raises GracefulError where it cannot be
+    started, TypeError for an option that there is not.
+    """
+    plan = _plan(target, {"restarts": restarts, **options})
+    seen = asyncio.run(Rollout(plan).run())
+    return Rehearsed(rehearsal=seen, verdict=judge(seen))
+
+
+def service_of(target: object) -> Service:
+    """How to start `target`: `"module:app"`, an app that its module knows, or a command with `{port}` in it.
+    Raises GracefulError.
+    """
+    if isinstance(target, Service):
+        return target
+    if isinstance(target, str) and "{port}" not in target:
+        return of_app(target)
+    if isinstance(target, str | Sequence):
+        words = shlex.split(target) if isinstance(target, str) else [str(word) for word in target]
+        return Service(name=Path(words[0]).name, command=tuple(words))
+    return of_app(_path_of(target))
+
+
+def of_app(path: str, *, lame_duck: float = _LAME_DUCK, grace_period: float = _GRACE_PERIOD) -> Service:
+    """`module:app` under `graceful run`."""
+    command = ("-m", "graceful", "run", path, "--host", "127.0.0.1", "--port", PORT, "--no-access-log")
+    return Service(
+        name=path.partition(":")[0].rpartition(".")[2],
+        command=(sys.executable, *command),
+        environment={"GRACEFUL_GRACE_PERIOD": f"{grace_period:g}", "GRACEFUL_LAME_DUCK": f"{lame_duck:g}"},
+        grace_period=grace_period,
+        readiness=Probe(action=HttpGet(path="/ready"), period=_PROBE_PERIOD),
+    )
+
+
+def _path_of(app: object) -> str:
+    """`module:name` of an object that is a global of a module: another process can import it by that only."""
+    for module in list(sys.modules.values()):
+        names = getattr(module, "__dict__", {})
+        for name, value in list(names.items()):
+            if value is app and module.__name__ != "__main__" and not name.startswith("__"):
+                return f"{module.__name__}:{name}"
+    message = f"found {app!r:.80}, which no module has as a global; expected 'module:app', or a command"
+    raise GracefulError(message)
+
+
+def _plan(target: object, options: dict[str, Any]) -> Plan:
+    """Each option goes where there is a field of that name. Raises TypeError for one that there is not."""
+    places = {kind: {each.name for each in fields(kind)} for kind in (Plan, LoadPlan, Service)}
+    for name in options:
+        if not any(name in names for names in places.values()):
+            known = ", ".join(sorted(set().union(*places.values())))
+            message = f"rehearse() has no option {name!r}; there are {known}"
+            raise TypeError(message)
+    given = {kind: {name: options[name] for name in names & options.keys()} for kind, names in places.items()}
+    service = replace(service_of(target), **given[Service])
+    load = replace(LoadPlan(), **given[LoadPlan])
+    plan = Plan(service=service, load=load, removal_lag=_REMOVAL_LAG, settle=_SETTLE)
+    return replace(plan, **{name: value for name, value in given[Plan].items() if name != "service"})

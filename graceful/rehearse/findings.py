@@ -1,0 +1,81 @@
+"""What a rule of the diagnosis hands back, and the phrases that the rules share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from graceful.rehearse.evidence import Evidence, Scene
+from graceful.rehearse.model import Cause, Entry, Outcome, Rehearsal, Service
+from graceful.rehearse.phrasing import at_least, counted, listing, whole
+
+_ROOM: Final = 1.15
+"""What was needed this time is not enough for the next: by so much more is asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A diagnosis, with the losses that it explains."""
+
+    cause: Cause
+    seen: str
+    way_out: str
+    losses: tuple[Entry, ...] = ()
+
+
+Rule = Callable[[Evidence], Finding | None]
+
+
+def in_restarts(scenes: Sequence[Scene], rehearsal: Rehearsal) -> str:
+    """In how many of them it was so: ` in 2 of 3 restarts`; nothing where there was only one death."""
+    of = len(rehearsal.deaths)
+    return "" if of == 1 else f" in {len(scenes)} of {of} restarts"
+
+
+def lost_as(losses: Iterable[Entry]) -> str:
+    """`133 new connections refused, 2 requests reset`; `nothing lost`."""
+    count = Counter(entry.outcome for entry in losses)
+    phrases = [_phrase(outcome, count[outcome]) for outcome in Outcome if count[outcome]]
+    return listing(phrases) if phrases else "nothing lost"
+
+
+def keep_serving(scenes: Iterable[Scene], losses: Iterable[Entry]) -> float:
+    """For how many seconds after the signal a replica has to go on, for none of its users to be sent to it in
+    vain: until its endpoint is gone, and the last of them has come.
+    """
+    needed = 0.0
+    losses = list(losses)
+    for scene in scenes:
+        late = [entry.sent for entry in losses if entry.replica == scene.death.replica]
+        gone = [] if scene.death.unlisted is None else [scene.death.unlisted]
+        needed = max([needed, *(scene.after(instant) for instant in late + gone)])
+    return needed * _ROOM
+
+
+def lame_duck(needed: float, service: Service) -> str:
+    """The ways to keep serving for `needed` seconds after the signal."""
+    asleep = service.pre_stop if isinstance(service.pre_stop, float) else 0.0
+    return (
+        f"a lame duck (graceful run --lame-duck {at_least(needed)}) or a preStop sleep of "
+        f"{whole(needed + asleep)} s"
+    )
+
+
+def _phrase(outcome: Outcome, number: int) -> str:
+    one, after = _PHRASES[outcome]
+    return f"{counted(number, one)} {after}".rstrip()
+
+
+_PHRASES: Final = {
+    Outcome.ANSWERED: ("request", "answered"),
+    Outcome.REFUSED: ("new connection", "refused"),
+    Outcome.RESET: ("request", "reset"),
+    Outcome.RESET_KEPT: ("request", "reset on a kept connection"),
+    Outcome.TRUNCATED: ("answer", "broken off"),
+    Outcome.TIMEOUT: ("request", "without an answer in time"),
+    Outcome.SERVER_ERROR: ("request", "answered with 5xx"),
+    Outcome.WRONG: ("wrong answer", ""),
+    Outcome.ENDED_WELL: ("stream", "ended well"),
+}

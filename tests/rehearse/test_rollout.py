@@ -1,0 +1,274 @@
+"""Whole rehearsals with real processes, from the command, from a test's fixture, and from Python."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graceful.cli.rehearse import main
+from graceful.errors import GracefulError
+from graceful.pytest_plugin import rehearse  # noqa: F401 - the fixture
+from graceful.rehearse import judging, pidns
+from graceful.rehearse.asserting import rehearsed, service_of
+from graceful.rehearse.model import (
+    Cause,
+    Happening,
+    Hold,
+    HoldKind,
+    Judgement,
+    Outcome,
+    RequestSpec,
+    RestartPolicy,
+    Service,
+)
+from graceful.rehearse.requests import RequestError, hold_of, request_of, requests_in
+from tests.rehearse import held_app
+
+HERE = Path(__file__).parent
+OURS = "held_app:app"
+UVICORN = f"{sys.executable} -m uvicorn held_app:app --port {{port}} --no-access-log"
+SHORT = ("--quiet", "--restarts", "1", "--removal-lag", "0.5", "--settle", "0.3", "--rate", "40")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that others use too makes the load late; here that is no reason to refuse a verdict."""
+    monkeypatch.setattr(judging, "MOST_LATENESS", 60.0)
+    monkeypatch.chdir(HERE)
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+
+
+# The fixture, and Python.
+
+
+def test_nothing_is_lost_of_an_app_under_graceful_run(rehearse: Any) -> None:  # noqa: F811 - the fixture
+    found = rehearse(OURS, restarts=1, rate=40.0)
+    found.assert_nothing_lost()
+    (death,) = found.rehearsal.deaths
+    assert (death.code, death.killed) == (0, None)
+    assert "SIGTERM: ended after" in death.output
+    told = [event.what for event in found.rehearsal.events if event.replica == death.replica]
+    whats = [Happening.READY, Happening.LISTED, Happening.TAKEN_AWAY, Happening.SIGNALLED, Happening.UNLISTED]
+    assert [what for what in told if what in whats] == whats
+    assert {entry.kept for entry in found.rehearsal.entries} == {True, False}
+
+
+def test_what_is_lost_is_told_with_its_timeline() -> None:
+    found = rehearsed(UVICORN, restarts=1, removal_lag=1.0, rate=40.0)
+    assert found.rehearsal.lost
+    assert {entry.outcome for entry in found.rehearsal.lost} <= {
+        Outcome.REFUSED,
+        Outcome.RESET,
+        Outcome.RESET_KEPT,
+    }
+    assert all(entry.after_signal is not None and entry.after_signal >= 0 for entry in found.rehearsal.lost)
+    (death,) = found.rehearsal.deaths
+    assert death.listener_closed is not None
+    assert death.unlisted is not None
+    with pytest.raises(AssertionError, match="listener closes too early") as failure:
+        found.assert_nothing_lost()
+    assert "endpoint removed" in str(failure.value)
+
+
+def test_all_kinds_of_requests_and_what_is_held_open() -> None:
+    requests = (
+        RequestSpec(path="/"),
+        RequestSpec(method="POST", path="/echo", body_bytes=100_000, pause=0.05, expected=b"100000"),
+        RequestSpec(path="/", expected=b"something else"),
+        RequestSpec(path="/error"),
+    )
+    holds = (Hold(kind=HoldKind.EVENTS, path="/events"), Hold(kind=HoldKind.WEBSOCKET, path="/chat", count=2))
+    found = rehearsed(OURS, restarts=1, rate=40.0, requests=requests, holds=holds)
+    by_kind: dict[str, set[Outcome]] = {}
+    for entry in found.rehearsal.entries:
+        by_kind.setdefault(entry.kind, set()).add(entry.outcome)
+    assert by_kind["POST /echo"] == {Outcome.ANSWERED}
+    assert by_kind["GET /"] == {Outcome.ANSWERED, Outcome.WRONG}
+    assert by_kind["GET /error"] == {Outcome.SERVER_ERROR}
+    assert by_kind["websocket /chat"] == {Outcome.ENDED_WELL}
+    assert by_kind["events /events"] <= {Outcome.ENDED_WELL, Outcome.TRUNCATED}
+
+
+def test_a_unix_socket_and_a_death_without_a_successor() -> None:
+    command = [sys.executable, "-m", "uvicorn", "held_app:app", "--uds", "{socket}", "--no-access-log"]
+    service = Service(name="web", command=tuple(command), unix_socket=True)
+    found = rehearsed(service, replicas=2, once=True, rate=40.0, removal_lag=0.0)
+    assert len(found.rehearsal.deaths) == 1
+    assert not [event for event in found.rehearsal.events if event.replica == "web-3"]
+    assert {entry.outcome for entry in found.rehearsal.entries} >= {Outcome.ANSWERED}
+
+
+@pytest.mark.skipif(pidns.why_not() is not None, reason=str(pidns.why_not()))
+def test_a_shell_as_pid_1_shows_itself() -> None:
+    command = ("dash", "-c", f"{UVICORN}; true")
+    found = rehearsed(
+        Service(name="web", command=command, pid1=True, grace_period=1.0), restarts=1, rate=20.0
+    )
+    (death,) = found.rehearsal.deaths
+    assert death.killed is not None
+    assert death.code == -9
+    assert found.verdict.diagnoses[0].cause == "the signal did not arrive"
+
+
+@pytest.mark.skipif(pidns.why_not() is not None, reason=str(pidns.why_not()))
+def test_the_exec_form_as_pid_1() -> None:
+    found = rehearsed(OURS, restarts=1, rate=20.0, pid1=True)
+    found.assert_nothing_lost()
+
+
+def test_a_service_that_does_not_become_ready() -> None:
+    service = Service(
+        name="web",
+        command=(sys.executable, "-c", "raise SystemExit('{port}')"),
+        restart_policy=RestartPolicy.NEVER,
+    )
+    found = rehearsed(service)
+    assert (found.verdict.judgement, found.verdict.diagnoses[0].cause) == (Judgement.FAILED, Cause.CRASHES)
+    assert found.rehearsal.entries == ()
+
+
+def test_a_command_that_is_not_there() -> None:
+    with pytest.raises(GracefulError, match="/no/such/thing cannot be started: No such file or directory"):
+        rehearsed("/no/such/thing {port}")
+
+
+def test_an_option_that_there_is_not() -> None:
+    with pytest.raises(TypeError, match="rehearse\\(\\) has no option 'restart'; there are "):
+        rehearsed(OURS, restart=3)
+
+
+def test_how_a_target_is_started() -> None:
+    assert service_of(held_app.app).command[4].endswith("held_app:app")
+    assert service_of(["serve", "{port}"]).command == ("serve", "{port}")
+    assert service_of("a:b").name == "a"
+    with pytest.raises(GracefulError, match="which no module has as a global"):
+        service_of(object())
+
+
+# The command.
+
+
+def test_the_command_says_what_happened_and_writes_what_is_asked_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    page, junit = tmp_path / "page.html", tmp_path / "junit.xml"
+    arguments = [*SHORT, "--html", str(page), "--junit", str(junit), "--against", UVICORN, OURS]
+    assert main(arguments) == 0
+    told = capsys.readouterr()
+    assert "PASSED: nothing of" in told.out
+    assert "Side by side" in told.out
+    assert f"the page is in {page}" in told.err
+    assert page.read_text().startswith("<!doctype html>")
+    assert junit.read_text().count("<testsuite ") == 2
+
+
+def test_the_command_for_machines_and_its_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*SHORT[1:], "--json", "--request", "GET / *3", "--", *UVICORN.split()]
+    assert main(arguments) == 1
+    told = capsys.readouterr()
+    (found,) = json.loads(told.out)["rehearsals"]
+    assert found["judgement"] == "failed"
+    assert found["lost"] > 0
+    assert "taken away" in told.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "found no service; expected MODULE:APP, -- COMMAND …, or --from FILE"),
+        (("--", "serve"), "found 'serve'; expected {port} in it"),
+        (("--signal", "TREM", "a:b"), "--signal: found 'TREM'; expected a signal's name, as SIGTERM"),
+        (("--rate", "0", "a:b"), "argument --rate: found '0'; expected a number of at least 0.1"),
+        (("--rate", "nan", "a:b"), "argument --rate: found 'nan'; expected a number of at least 0.1"),
+        (("--replicas", "many", "a:b"), "found 'many'; expected a whole number from 1 to 50"),
+        (("--request", "nonsense", "a:b"), "found 'nonsense'; expected 'METHOD /path'"),
+        (("--requests", "/no/such", "a:b"), "/no/such: No such file or directory"),
+        (("--hold", "socket:/", "a:b"), "found 'socket:/'; expected stream:/path"),
+        (("--from", "/no/such.yaml"), "/no/such.yaml"),
+        (("--", "/no/such", "{port}"), "/no/such cannot be started: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_meant(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    assert main([*SHORT[:1], *arguments]) == 2
+    (line,) = [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("graceful rehearse: ")
+    ]
+    assert said in line
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "examples:" in capsys.readouterr().out
+
+
+def test_without_the_extra(tmp_path: Path) -> None:
+    (tmp_path / "h11.py").write_text("raise ModuleNotFoundError('none', name='h11')")
+    code = "import sys; sys.argv = ['graceful', 'rehearse', 'a:b']; from graceful.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": f"{tmp_path}:{':'.join(sys.path)}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        done.stderr == 'graceful rehearse: h11 is not installed; pip install "graceful-runtime[rehearse]"\n'
+    )
+
+
+def test_from_a_procfile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    procfile = tmp_path / "Procfile"
+    procfile.write_text(
+        f"web: exec {sys.executable} -m graceful run held_app:app --port $PORT --lame-duck 0.8\n"
+    )
+    assert main([*SHORT, "--grace-period", "10", "--readiness", "/ready", "--from", str(procfile)]) == 0, (
+        capsys.readouterr()
+    )
+
+
+# What users write of a load.
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("/", RequestSpec()),
+        ("GET /slow?seconds=1", RequestSpec(path="/slow?seconds=1")),
+        ("POST /upload 64KiB", RequestSpec(method="POST", path="/upload", body_bytes=65536)),
+        ("PUT /x 2MiB *0.5", RequestSpec(method="PUT", path="/x", body_bytes=2097152, weight=0.5)),
+    ],
+)
+def test_a_request(text: str, found: RequestSpec) -> None:
+    assert request_of(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "get /", "GET", "POST / 65MiB", "GET / *0", "GET / 1KB"])
+def test_no_request(text: str) -> None:
+    with pytest.raises(RequestError, match=r"^found .*; expected"):
+        request_of(text)
+
+
+def test_a_file_of_requests(tmp_path: Path) -> None:
+    path = tmp_path / "requests"
+    path.write_text("# of users\n\nGET /\nPOST /echo 1KiB\n")
+    assert [each.kind for each in requests_in(str(path))] == ["GET /", "POST /echo"]
+    path.write_text("GET /\nnonsense\n")
+    with pytest.raises(RequestError, match=r"requests:2: found 'nonsense'"):
+        requests_in(str(path))
+    path.write_text("# none\n")
+    with pytest.raises(RequestError, match="found no request"):
+        requests_in(str(path))
+
+
+def test_a_hold() -> None:
+    assert hold_of("events:/feed*3") == Hold(kind=HoldKind.EVENTS, path="/feed", count=3)
+    assert hold_of("websocket:/chat") == Hold(kind=HoldKind.WEBSOCKET, path="/chat")
