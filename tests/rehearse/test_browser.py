@@ -33,6 +33,8 @@ LONG = replace(
     command=("/usr/local/bin/" + "a" * 120, "--port", "{port}"),
     pre_stop=1.0,
 )
+
+pytestmark = pytest.mark.browser
 CASES = ("failing", "passing", "long", "hostile", "two", "nothing", "liveness")
 SCREENS = [(width, dark) for width in (360, 1280) for dark in (False, True)]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from graceful.cli.rehearse import main
 from graceful.errors import GracefulError
@@ -83,7 +84,7 @@ def test_all_kinds_of_requests_and_what_is_held_open() -> None:
         RequestSpec(path="/error"),
     )
     holds = (Hold(kind=HoldKind.EVENTS, path="/events"), Hold(kind=HoldKind.WEBSOCKET, path="/chat", count=2))
-    found = rehearsed(OURS, restarts=1, rate=40.0, requests=requests, holds=holds)
+    found = rehearsed(OURS, replicas=1, restarts=1, rate=40.0, requests=requests, holds=holds)
     by_kind: dict[str, set[Outcome]] = {}
     for entry in found.rehearsal.entries:
         by_kind.setdefault(entry.kind, set()).add(entry.outcome)
@@ -92,6 +93,32 @@ def test_all_kinds_of_requests_and_what_is_held_open() -> None:
     assert by_kind["GET /error"] == {Outcome.SERVER_ERROR}
     assert by_kind["websocket /chat"] == {Outcome.ENDED_WELL}
     assert by_kind["events /events"] <= {Outcome.ENDED_WELL, Outcome.TRUNCATED}
+
+
+def test_over_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "pem")
+    command = f"{UVICORN} --ssl-keyfile {tmp_path / 'pem'} --ssl-certfile {tmp_path / 'pem'}"
+    holds = (Hold(kind=HoldKind.STREAM, path="/events"), Hold(kind=HoldKind.WEBSOCKET, path="/chat"))
+    found = rehearsed(
+        command, restarts=1, rate=20.0, tls=True, holds=holds, grace_period=1.0, removal_lag=0.5
+    )
+    outcomes = {entry.outcome for entry in found.rehearsal.entries}
+    assert Outcome.ANSWERED in outcomes
+    assert outcomes & {Outcome.REFUSED, Outcome.RESET, Outcome.RESET_KEPT, Outcome.TRUNCATED}
+
+
+def test_what_is_held_open_and_refused() -> None:
+    """No WebSocket is to be had there, and events are not kept open."""
+    holds = (Hold(kind=HoldKind.WEBSOCKET, path="/"), Hold(kind=HoldKind.EVENTS, path="/"))
+    service = Service(name="web", command=("dash", "-c", f"exec {UVICORN} --ws none"))
+    found = rehearsed(service, replicas=1, restarts=1, rate=20.0, holds=holds, removal_lag=0.5)
+    by_kind: dict[str, set[Outcome]] = {}
+    for entry in found.rehearsal.entries:
+        by_kind.setdefault(entry.kind, set()).add(entry.outcome)
+    assert Outcome.ENDED_WELL in by_kind["events /"]
+    assert by_kind["websocket /"] & {Outcome.WRONG, Outcome.REFUSED}
+    assert Outcome.ENDED_WELL not in by_kind["websocket /"]
 
 
 def test_a_unix_socket_and_a_death_without_a_successor() -> None:
