@@ -20,6 +20,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import importlib
+import logging
 import marshal
 import os
 import socket
@@ -29,6 +30,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from graceful.budget import LastMoments
+
+logger = logging.getLogger("graceful")
 
 _NEED_GIL_CHECKS: Final = ("torch",)
 _BOUND_SECONDS: Final = 1.0  # a start takes 15 ms, an end one
@@ -145,6 +148,7 @@ class Sentinel:
                 interpreters.destroy(interpreter)
         except Exception as problem:  # noqa: BLE001 - private modules, which may fail in ways of their own
             self.problem = problem
+            logger.debug("C code that holds the GIL when the signal comes is not noticed: %s", problem)
 
     def _program(self) -> str:
         """The source of what the other interpreter runs: it cannot see our objects, only copies."""

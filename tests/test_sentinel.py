@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import logging
 import os
 import signal
 import socket
@@ -144,8 +145,13 @@ def test_it_is_gone_while_the_process_forks(posted: Sentinel, interpreters: Inte
 
 
 def test_a_problem_of_the_interpreter_harms_nobody(
-    posted: Sentinel, interpreters: Interpreters, monkeypatch: pytest.MonkeyPatch
+    posted: Sentinel,
+    interpreters: Interpreters,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.DEBUG)
+
     def fail(interpreter: int, program: str) -> None:
         message = "no such module: select"
         raise ValueError(message)
@@ -157,6 +163,7 @@ def test_a_problem_of_the_interpreter_harms_nobody(
         posted.pause()
         assert "no such module: select" in str(posted.problem)
         assert interpreters.alive == []
+        assert caplog.records.pop().levelname == "DEBUG"
 
 
 def test_the_module_has_another_name_in_each_version(monkeypatch: pytest.MonkeyPatch) -> None:
