@@ -29,7 +29,7 @@ class LastMoments:
     """When the watchdog does what, in seconds after the signal, or as instants of the clock.
 
     It `acts` with its last words, and `leaves` whatever became of them. Its second stage is there in case
-    that C code does not let any Python run: the sentinel speaks when the first should have left, then it
+    that C code does not let any Python run: when the first should have left it
     `dumps` the native stacks, and `ends` the process.
     """
 

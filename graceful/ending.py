@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Literal, NoReturn, TypeVar
 
-from graceful import sentinel, signals
+from graceful import signals
 from graceful.bystanders import MOST_NAMED
 from graceful.inflight import escaped
 from graceful.reports import ExitCode
@@ -107,7 +107,6 @@ class Ending:
             if self._loop is not None:
                 self._loop.close()
             raise SystemExit(int(self.code_after(code)))
-        sentinel.stay()
         code = self.code_after(code)
         self._bounded("an atexit callback", _run_atexit, code)
         code = self.code_after(code)

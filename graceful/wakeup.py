@@ -77,10 +77,6 @@ class Wakeup:
             self._hand_on(heard)
         return heard
 
-    def duplicate(self) -> int:
-        """A descriptor of the reading end, for somebody who looks without taking."""
-        return os.dup(self._inbox.fileno())
-
     def close(self) -> None:
         """Nothing is heard of any more; `give_back` comes first."""
         self._inbox.close()

@@ -2,8 +2,7 @@
 
 It is started before anything can hang and sleeps until a signal comes, so it costs nothing before. It needs
 neither the event loop nor the main thread, and has two stages: a thread, which says who is in the way, and a
-timer of the C library's, for when C code does not let any thread of Python's run. On CPython 3.12 and later a
-sentinel notices the signal even then.
+timer of the C library's, for when C code does not let any thread of Python's run.
 """
 
 from __future__ import annotations
@@ -16,10 +15,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from graceful import sentinel, signals
+from graceful import signals
 from graceful.budget import Budget, LastMoments
 from graceful.dumps import StackDump, stderr_descriptor
-from graceful.sentinel import Orders, Sentinel
 from graceful.settings import Settings
 from graceful.termination_log import TerminationLog, termination_log
 from graceful.wakeup import Wakeup
@@ -42,10 +40,6 @@ _JOIN_SECONDS: Final = 1.0
 _AHEAD: Final = (
     "{}: the shutdown did not finish: the process was ended by the watchdog while C code held the GIL, or "
     "was killed, crashed, or left by itself\n"
-)
-_HELD: Final = (
-    "the watchdog ends the process {{}} s after the signal: C code holds the GIL, so that nothing in Python "
-    "can run (exit code {})\n"
 )
 
 
@@ -75,8 +69,6 @@ class Watchdog:
         self._stopped = False
         self._wakeup: Wakeup | None = None
         self._thread: threading.Thread | None = None
-        self._sentinel: Sentinel | None = None
-        self._complete = False
         self._seen: dict[int, tuple[float, int]] = {}
         self._dump = StackDump()
         self._timer: ExitTimer | None = None
@@ -107,9 +99,6 @@ class Watchdog:
         if self._wakeup is None:
             return
         self._wakeup.take()
-        if not self._complete and self._at is None:
-            self._complete = True
-            self._post_sentinel(self._wakeup)
 
     def arm(self, at: LastMoments) -> None:
         """End the process at these instants of the clock, unless it is stopped before. The first stand."""
@@ -124,8 +113,6 @@ class Watchdog:
         """
         self._stopped = True
         wakeup, self._wakeup = self._wakeup, None
-        if self._sentinel is not None:
-            self._sentinel.stop()
         if wakeup is None:
             return
         self._watch.unsubscribe(self._noticed)
@@ -188,8 +175,6 @@ class Watchdog:
 
     def _look_at_the_clock(self) -> None:
         self._set_deadline()
-        if self._sentinel is not None:
-            self._sentinel.tell(self._at, dump=self._timer is None)
         if self._at is not None and not self._written_ahead:
             self._write_ahead()
         if self._at is not None and self._clock() >= self._at.acts:
@@ -241,7 +226,7 @@ class Watchdog:
         if self.termination_log is not None:
             self.termination_log.write(f"{text}\n{_asked(self.in_short)}", within=_LAST_WORDS_SECONDS)
 
-    # The second stage: C, and another interpreter.
+    # The second stage: C.
 
     def _load_timer(self) -> None:
         """On the watchdog's thread: nobody waits for ctypes to be imported."""
@@ -252,28 +237,6 @@ class Watchdog:
             self._timer = ExitTimer(EXIT_WATCHDOG, self._dump.signum)
         except (ImportError, OSError, AttributeError) as problem:
             logger.debug("no timer ends the process while C code holds the GIL: %s", problem)
-
-    def _post_sentinel(self, wakeup: Wakeup) -> None:
-        problem = sentinel.is_possible()
-        if problem is not None or self._moments is None or self._thread is None or self._thread.ident is None:
-            logger.debug("C code that holds the GIL when the signal comes is not noticed: %s", problem)
-            return
-        log = self.termination_log
-        orders = Orders(
-            begins=self._watch.watches(_BEGIN),
-            moments=self._moments,
-            code=EXIT_WATCHDOG,
-            words=_HELD.format(EXIT_WATCHDOG),
-            stderr=stderr_descriptor(),
-            dump_signal=self._dump.signum,
-            dump_thread=self._thread.ident,
-            log_path=None if log is None else log.path,
-            log_flags=0 if log is None else log.flags,
-        )
-        self._sentinel = Sentinel(wakeup.duplicate(), orders)
-        self._sentinel.start()
-        if self._at is not None:  # meanwhile
-            self._sentinel.tell(self._at, dump=self._timer is None)
 
 
 def _asked(who: Callable[[], str]) -> str:

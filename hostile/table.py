@@ -216,19 +216,6 @@ _BLOCKED: Final = Group(
                 "native",
             ),
         ),
-        *_on_both_loops(
-            _blocked(
-                Case(
-                    name="gil-held-before",
-                    says="C code that holds the GIL when the signal comes",
-                    clients=(at_once("blocks_with_gil"),),
-                    since_python=(3, 12),
-                    expects=_ANY,
-                ),
-                "_lock_twice",
-                "native",
-            ),
-        ),
     ),
 )
 

@@ -137,11 +137,3 @@ def test_nothing_is_taken_on_windows(wakeup: Wakeup, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("sys.platform", "win32")
     wakeup.take()
     assert signal.set_wakeup_fd(-1) == -1
-
-
-def test_who_looks_takes_nothing(wakeup: Wakeup) -> None:
-    with socket.socket(fileno=wakeup.duplicate()) as looker:
-        threading.Thread(target=wakeup.wake).start()
-        looker.settimeout(BOUND)
-        assert looker.recv(1, socket.MSG_PEEK) == b"\0"
-        assert wakeup.wait(BOUND) == b""

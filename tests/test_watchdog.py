@@ -9,11 +9,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from graceful import sentinel, signals, watchdog
+from graceful import signals, watchdog
 from graceful.budget import Budget
 from graceful.exit_timer import ExitTimer
 from graceful.platforms import PROFILES
@@ -47,7 +46,6 @@ class Scene:
         self.log = tmp_path / "log"
         self.stream = self.stderr.open("w")
         monkeypatch.setattr(sys, "__stderr__", self.stream)
-        monkeypatch.setattr(sentinel, "is_possible", lambda: "not in this test")
         self.timers: list[tuple[float, float]] = []
         monkeypatch.setattr(ExitTimer, "set", self._set_timer)
         self.watchdog = self.make(owned=True)
@@ -293,83 +291,3 @@ def test_without_timers_the_thread_serves_alone(
     scene.clock.now += 28
     scene.looked()
     assert scene.codes == [70]
-
-
-class Posted:
-    """Stands for a sentinel."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[float | None, bool]] = []
-        self.running = False
-        self.orders: Any = None
-
-    def of(self, inbox: int, orders: object) -> Posted:
-        os.close(inbox)
-        self.orders = orders
-        return self
-
-    def start(self) -> None:
-        self.running = True
-
-    def stop(self) -> None:
-        self.running = False
-
-    def tell(self, at: Any, *, dump: bool) -> None:
-        self.told.append((None if at is None else at.acts, dump))
-
-
-@pytest.fixture
-def posted(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Posted:
-    posted = Posted()
-    monkeypatch.setattr(sentinel, "is_possible", lambda: None)
-    monkeypatch.setattr(watchdog, "Sentinel", posted.of)
-    return posted
-
-
-def test_the_sentinel_is_posted_once_the_app_has_started(scene: Scene, posted: Posted) -> None:
-    scene.start()
-    assert not posted.running
-    scene.watchdog.keep_watch()
-    scene.watchdog.keep_watch()
-    assert posted.running
-    assert posted.orders.begins == signals.TERMINATE + signals.INTERRUPT
-    assert posted.orders.moments.ends == 29
-    assert posted.orders.log_path == str(scene.log)
-    assert "{} s after the signal" in posted.orders.words
-    scene.looked()
-    assert posted.told[-1] == (None, False)
-    signal.raise_signal(TERM)
-    scene.looked()
-    assert posted.told[-1] == (1028.0, False)
-    scene.watchdog.stop()
-    assert not posted.running
-
-
-def test_a_sentinel_that_is_posted_as_the_signal_comes(scene: Scene, posted: Posted) -> None:
-    def start() -> None:
-        signal.raise_signal(TERM)
-
-    posted.start = start  # type: ignore[method-assign]
-    scene.start()
-    scene.watchdog.termination_log = None
-    scene.watchdog.keep_watch()
-    assert (1028.0, False) in posted.told
-    assert posted.orders.log_path is None
-
-
-def test_no_sentinel_once_a_signal_has_come(scene: Scene, posted: Posted) -> None:
-    scene.start()
-    signal.raise_signal(TERM)
-    scene.watchdog.keep_watch()
-    assert not posted.running
-
-
-def test_why_there_is_no_sentinel(
-    scene: Scene, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    scene.start()
-    scene.watchdog.keep_watch()
-    scene.watchdog.keep_watch()
-    said = [message for message in caplog.messages if "holds the GIL when the signal comes" in message]
-    assert said == ["C code that holds the GIL when the signal comes is not noticed: not in this test"]

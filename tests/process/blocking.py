@@ -13,8 +13,6 @@ from typing import Any
 
 import served  # type: ignore[import-not-found]  # beside this file, where the service finds it
 
-from graceful import sentinel
-
 runtime = served.runtime
 
 _FOREVER = 3600.0
@@ -48,24 +46,11 @@ WAYS: dict[str, Callable[[], object]] = {
 }
 
 
-async def others_are_ready() -> None:
-    """The watchdog's sentinel is on guard, where there is one: it is made when the run serves."""
-    async with asyncio.timeout(10):
-        while sentinel.is_possible() is None and not on_guard():  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.01)
-
-
-def on_guard() -> bool:
-    posted = sentinel.posted()
-    return posted is not None and posted.on_guard
-
-
 async def app(scope: Any, receive: Any, send: Any) -> None:
     way = scope.get("path", "").strip("/").removeprefix("later/")
     if scope["type"] != "http" or way not in WAYS:
         await served.bare(scope, receive, send)
         return
-    await others_are_ready()
     if "/later/" in scope["path"]:
         served.say("waiting")
         await runtime.shutdown_requested()
