@@ -1,6 +1,7 @@
 """For a project's own tests: `rehearse(app, restarts=3).assert_nothing_lost()`.
 
-pytest finds it by its entry point. Nothing is imported until a test asks for the fixture.
+`pytest_plugins = ["graceful.pytest_plugin"]` in a conftest.py brings it. Nothing is imported until a test
+asks for the fixture.
 """
 
 from __future__ import annotations

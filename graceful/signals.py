@@ -145,6 +145,10 @@ class SignalWatch:
         handler = self._handlers.get(signum)
         if handler is not None and found_handler(signum) is handler:
             self.heard.append(Arrival(signum, self._clock()))
+            # One that falls between the loop's last look and its sleep would wake nobody: each wake has the
+            # main thread run, and with it the handler.
+            for wake in self._wakes:
+                wake()
 
     def first(self, signums: tuple[int, ...]) -> float | None:
         """When the first of these signals came, be it noted or only heard; None where none has come."""
