@@ -160,10 +160,6 @@ class SignalWatch:
         sources = (list(self.noted), list(self.heard))
         return max(sum(arrival.signum in signums for arrival in source) for source in sources)
 
-    def watches(self, signums: tuple[int, ...]) -> tuple[int, ...]:
-        """Those of the signals for which a handler of ours was installed."""
-        return tuple(signum for signum in signums if signum in self._handlers)
-
     def speak_for(self, owner: object) -> None:
         """Libraries that look for the server through the handler's `__self__` find `owner`."""
         for handler in self._handlers.values():
