@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -145,9 +144,6 @@ class Watchdog:
     # The first stage: a thread.
 
     def _run(self, wakeup: Wakeup) -> None:
-        # Traced, by coverage or a debugger, a thread spins on CPython 3.11 while a signal waits for the main
-        # thread, which may wait for what this one hands on.
-        sys.settrace(None)
         try:
             self._load_timer()
             while not self._stopped:
