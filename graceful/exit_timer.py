@@ -36,16 +36,16 @@ class _Notification(ctypes.Structure):
     )
 
 
-class _Seconds(ctypes.Structure):
+class Seconds(ctypes.Structure):
     """`struct timespec`."""
 
     _fields_ = (("whole", ctypes.c_long), ("nanoseconds", ctypes.c_long))
 
 
-class _Times(ctypes.Structure):
-    """`struct itimerspec`."""
+class Times(ctypes.Structure):
+    """`struct itimerspec`; zeros switch a timer off."""
 
-    _fields_ = (("interval", _Seconds), ("first", _Seconds))
+    _fields_ = (("interval", Seconds), ("first", Seconds))
 
 
 class ExitTimer:
@@ -77,6 +77,18 @@ class ExitTimer:
         self._set(self._ends, ends)
         self._set(self._dumps, dumps)
 
+    def switch_off(self) -> None:
+        """Nothing is ended until it is set again."""
+        for timer in (self._ends, self._dumps):
+            if timer is not None:
+                self._libc.timer_settime(timer, 0, ctypes.byref(Times()), None)
+
+    @property
+    def identifiers(self) -> tuple[int | None, int | None]:
+        """The C library's `timer_t` of the one that ends the process, and of the one that dumps, if any."""
+        ends, dumps = (None if timer is None else timer.value or 0 for timer in (self._ends, self._dumps))
+        return ends, dumps
+
     def close(self) -> None:
         """Nothing is ended any more. Called again, it changes nothing."""
         timers, self._dumps, self._ends = (self._dumps, self._ends), None, None
@@ -95,10 +107,14 @@ class ExitTimer:
 
     def _set(self, timer: ctypes.c_void_p | None, seconds: float) -> None:
         if timer is not None:
-            nanoseconds = max(1, int(seconds * 1e9))  # a timer of 0 s would be switched off
-            whole, part = divmod(nanoseconds, 1_000_000_000)
-            times = _Times(first=_Seconds(whole=whole, nanoseconds=part))
-            self._libc.timer_settime(timer, 0, ctypes.byref(times), None)
+            self._libc.timer_settime(timer, 0, ctypes.byref(times(seconds)), None)
+
+
+def times(seconds: float) -> Times:
+    """Once, so many seconds from now; at once where they have passed."""
+    nanoseconds = max(1, int(seconds * 1e9))  # a timer of 0 s would be switched off
+    whole, part = divmod(nanoseconds, 1_000_000_000)
+    return Times(first=Seconds(whole=whole, nanoseconds=part))
 
 
 def _library() -> ctypes.PyDLL:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Collection
     from types import FrameType
-    from typing import Any, Final, TypeAlias
+    from typing import Any, Final, TypeAlias, TypeVar
+
+    T = TypeVar("T")
 
     # What signal.getsignal returns: a callable, SIG_DFL, SIG_IGN, or None for a handler that C code
     # installed.
@@ -255,6 +257,15 @@ def set_wakeup_fd(fd: int) -> int:
     global _wakeup_taken  # noqa: PLW0603 - see SignalWatch.install
     _wakeup_taken = fd != -1
     return signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+
+
+def without_signals(call: Callable[[], T]) -> T:
+    """What `call` returns. A thread that it starts never gets a signal."""
+    mask = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    try:
+        return call()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def spare_signal(caught: Collection[int]) -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import socket
 import sys
 import threading
@@ -29,6 +30,9 @@ class Wakeup:
     def __init__(self) -> None:
         self._inbox, self._outbox = socket.socketpair()
         self._outbox.settimeout(0.0)
+        self._selector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
+        self._selector.register(self._inbox, selectors.EVENT_READ)
+        self._told = 0
         # Over the next two: the number of a closed descriptor may be that of a client's connection next.
         self._lock = threading.Lock()
         self._found = -1
@@ -64,9 +68,14 @@ class Wakeup:
         with contextlib.suppress(OSError):  # full: there is enough to read; closed: nobody waits
             self._outbox.send(_WAKE)
 
+    @property
+    def inbox(self) -> int:
+        """The descriptor from which `wait` reads; it blocks."""
+        return self._inbox.fileno()
+
     def wait(self, timeout: float | None) -> bytes:
         """The numbers of the signals that have been delivered, once there is one, or a wake, or `timeout`
-        seconds are over. Raises OSError when the pair has been closed.
+        seconds are over. They are told again until `clear`. Raises OSError when the pair has been closed.
         """
         # Traced, by coverage or a debugger, a thread spins on CPython 3.11 while a signal waits for the main
         # thread, which may wait for what is handed on here.
@@ -77,17 +86,31 @@ class Wakeup:
         finally:
             sys.settrace(tracer)
 
+    @property
+    def told(self) -> bool:
+        """Whether something has come, be it a wake, and `clear` was not called since."""
+        return bool(self._told)
+
+    def clear(self) -> None:
+        """What `wait` has told is read, and not told again."""
+        if self._told:
+            self._inbox.recv(self._told)
+            self._told = 0
+
     def close(self) -> None:
         """Nothing is heard of any more; `give_back` comes first."""
         self._inbox.close()
         self._outbox.close()
 
     def _heard(self, timeout: float | None) -> bytes:  # pragma: no cover - not traced
-        self._inbox.settimeout(min(_LONGEST_WAIT, _LONGEST_WAIT if timeout is None else max(0.0, timeout)))
-        try:
-            heard = self._inbox.recv(_CHUNK).replace(_WAKE, b"")
-        except (TimeoutError, BlockingIOError):
+        seconds = _LONGEST_WAIT if timeout is None else min(_LONGEST_WAIT, max(0.0, timeout))
+        if not self._selector.select(seconds):
             return b""
+        # Only looked at: who needs no GIL, see `sentinel`, must not miss it while this thread waits for the
+        # GIL with the byte in its hands.
+        told = self._inbox.recv(_CHUNK, socket.MSG_PEEK)
+        self._told = len(told)
+        heard = told.replace(_WAKE, b"")
         if heard:
             self._hand_on(heard)
         return heard

@@ -2,7 +2,8 @@
 
 It is started before anything can hang and sleeps until a signal comes, so it costs nothing before. It needs
 neither the event loop nor the main thread, and has two stages: a thread, which says who is in the way, and a
-timer of the C library's, for when C code does not let any thread of Python's run.
+timer of the C library's, for when C code does not let any thread of Python's run. If it did not before the
+signal either, a sentinel sets the timer.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from graceful.wakeup import Wakeup
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from graceful.exit_timer import ExitTimer
+    from graceful.sentinel import Sentinel
 
 logger = logging.getLogger("graceful")
 
@@ -72,6 +74,7 @@ class Watchdog:
         self._seen: dict[int, tuple[float, int]] = {}
         self._dump = StackDump()
         self._timer: ExitTimer | None = None
+        self._sentinel: Sentinel | None = None
         self.in_the_way: Callable[[], str] = str
         self.in_short: Callable[[], str] = str
         self.termination_log: TerminationLog | None = None
@@ -121,7 +124,8 @@ class Watchdog:
         wakeup.wake()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_JOIN_SECONDS)
-        wakeup.close()
+            if not self._thread.is_alive():  # else it still reads from it
+                wakeup.close()
 
     def _noticed(self) -> None:
         """A signal handler of Python's has run. It arms the timer itself: C code that runs handlers, but lets
@@ -145,19 +149,25 @@ class Watchdog:
 
     def _run(self, wakeup: Wakeup) -> None:
         try:
-            self._load_timer()
+            self._load_second_stage(wakeup)
             while not self._stopped:
-                try:
-                    heard = wakeup.wait(None if self._at is None else self._at.acts - self._clock())
-                except OSError:  # closed: it was stopped
-                    return
-                for signum in heard:
-                    self._watch.hear(signum)
-                self._look()
+                self._hear(wakeup)
         finally:
-            if self._timer is not None:
-                self._timer.close()
+            for each in (self._timer, self._sentinel):
+                if each is not None:
+                    each.close()
             self._dump.unregister()
+
+    def _hear(self, wakeup: Wakeup) -> None:
+        """One signal, one wake, or the deadline. At each instant one of the two stages is on guard."""
+        self._post_sentinel()
+        for signum in wakeup.wait(None if self._at is None else self._at.acts - self._clock()):
+            self._watch.hear(signum)
+        self._look()
+        if wakeup.told:
+            if self._sentinel is not None:
+                self._sentinel.relieve()
+            wakeup.clear()
 
     def _look(self) -> None:
         """Read the signals that have come, and act on those that need no loop."""
@@ -228,7 +238,7 @@ class Watchdog:
 
     # The second stage: C.
 
-    def _load_timer(self) -> None:
+    def _load_second_stage(self, wakeup: Wakeup) -> None:
         """On the watchdog's thread: nobody waits for ctypes to be imported."""
         self._dump.register()
         try:
@@ -237,6 +247,20 @@ class Watchdog:
             self._timer = ExitTimer(EXIT_WATCHDOG, self._dump.signum)
         except (ImportError, OSError, AttributeError) as problem:
             logger.debug("no timer ends the process while C code holds the GIL: %s", problem)
+            return
+        try:
+            from graceful.sentinel import Sentinel  # noqa: PLC0415 - see above
+
+            self._sentinel = Sentinel(wakeup.inbox, _BEGIN, code=EXIT_WATCHDOG, dump_signal=self._dump.signum)
+        except (OSError, AttributeError) as problem:
+            logger.debug("C code that holds the GIL when the signal comes is not noticed: %s", problem)
+
+    def _post_sentinel(self) -> None:
+        """Until the deadline is set it is in nobody else's hands while no Python runs."""
+        if self._sentinel is None or self._at is not None or self._moments is None or self._stopped:
+            return
+        with contextlib.suppress(OSError):  # no thread to be had: with the next wake, perhaps
+            self._sentinel.watch(dumps=self._moments.dumps, ends=self._moments.ends)
 
 
 def _asked(who: Callable[[], str]) -> str:

@@ -43,8 +43,6 @@ def main() -> int:
     cases, unknown = cases_meant(options.case)
     if unknown:
         parsing.error(f"found {', '.join(unknown)}; expected names that --list shows, or patterns of them")
-    skipped = [case for case in cases if sys.version_info[:2] < case.since_python]
-    cases = [case for case in cases if case not in skipped]
     count = options.sequences if options.sequences is not None else 0 if options.case else _SEQUENCES
     randoms = [sequence(options.seed, number) for number in range(1, count + 1)]
     servers = (OURS,) if options.only_ours else (OURS, PLAIN)
@@ -57,7 +55,7 @@ def main() -> int:
         print(json.dumps(_as_dict(results, seconds, options.seed), indent=2))
     else:
         _print(results, randoms, options.seed)
-        _conclude(results, bad, skipped, seconds)
+        _conclude(results, bad, seconds)
     return 1 if bad else 0
 
 
@@ -124,17 +122,11 @@ def _print(results: Sequence[Result], randoms: Sequence[Case], seed: int) -> Non
         print(paper.sequences(others, seed if randoms else None))
 
 
-def _conclude(
-    results: Sequence[Result], bad: Sequence[Result], skipped: Sequence[Case], seconds: float
-) -> None:
+def _conclude(results: Sequence[Result], bad: Sequence[Result], seconds: float) -> None:
     if bad:
         print("\nWhat did not hold\n")
         print(paper.failures(bad))
     print()
-    if skipped:
-        newer = max(case.since_python for case in skipped)
-        needed = f"they need Python {newer[0]}.{newer[1]}; this is {platform.python_version()}"
-        print(f"skipped: {', '.join(case.name for case in skipped)}: {needed}")
     ours = sum(result.server == OURS.name for result in results)
     print(f"{ours - len(bad)} of {ours} held under {OURS.name}; all of it took {seconds:.0f} s")
 

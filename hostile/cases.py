@@ -105,7 +105,6 @@ class Case:
     loop: str = "uvloop"
     killed_at: float = GRACE_PERIOD
     ends_children: bool = False
-    since_python: tuple[int, int] = (3, 11)
     alone: bool = False
 
 

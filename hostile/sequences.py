@@ -14,7 +14,6 @@ from __future__ import annotations
 import random
 import re
 import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -75,7 +74,7 @@ def _parts(chance: random.Random) -> list[Case]:
             or (part.log is not Log.FILE and other.log is not Log.FILE)
             for other in parts
         )
-        if not second and part not in parts and sys.version_info[:2] >= part.since_python:
+        if not second and part not in parts:
             parts.append(part)
     return sorted(parts, key=_stops_the_loop)
 

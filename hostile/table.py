@@ -207,6 +207,16 @@ _BLOCKED: Final = Group(
         *_on_both_loops(
             _blocked(
                 Case(
+                    name="gil-held-before",
+                    says="C code that holds the GIL when the signal comes",
+                    clients=(at_once("blocks_with_gil"),),
+                    expects=_ANY,
+                ),
+                "_lock_twice",
+                "native",
+            ),
+            _blocked(
+                Case(
                     name="gil-held-after",
                     says="C code that takes the GIL 0.2 s after the signal",
                     clients=(after("blocks_with_gil"),),

@@ -11,6 +11,15 @@ from graceful import signals
 from graceful.wakeup import Wakeup
 
 BOUND = 10.0
+
+
+def heard(wakeup: Wakeup, within: float | None = BOUND) -> bytes:
+    """What it tells, which is then cleared."""
+    told = wakeup.wait(within)
+    wakeup.clear()
+    return told
+
+
 HANGUP = signal.SIGHUP
 
 
@@ -41,11 +50,11 @@ def loops_own() -> tuple[socket.socket, socket.socket]:
 def test_signals_are_heard_and_wakes_are_not_signals(wakeup: Wakeup) -> None:
     wakeup.take()
     signal.raise_signal(HANGUP)
-    assert wakeup.wait(BOUND) == bytes([HANGUP])
+    assert heard(wakeup) == bytes([HANGUP])
     wakeup.wake()
-    assert wakeup.wait(None) == b""
-    assert wakeup.wait(0.0) == b""
-    assert wakeup.wait(-1.0) == b""
+    assert heard(wakeup, None) == b""
+    assert heard(wakeup, 0.0) == b""
+    assert heard(wakeup, -1.0) == b""
     wakeup.give_back()
 
 
@@ -53,7 +62,7 @@ def test_who_had_the_descriptor_hears_it_too_and_gets_it_back(wakeup: Wakeup) ->
     inbox, outbox = loops_own()
     wakeup.take()
     signal.raise_signal(HANGUP)
-    assert wakeup.wait(BOUND) == bytes([HANGUP])
+    assert heard(wakeup) == bytes([HANGUP])
     assert inbox.recv(1) == bytes([HANGUP])
     wakeup.give_back()
     assert signal.set_wakeup_fd(-1) == outbox.fileno()
@@ -69,7 +78,7 @@ def test_it_is_taken_again(wakeup: Wakeup) -> None:
     second = loops_own()
     wakeup.take()
     signal.raise_signal(HANGUP)
-    assert wakeup.wait(BOUND) == bytes([HANGUP])
+    assert heard(wakeup) == bytes([HANGUP])
     assert second[0].recv(1) == bytes([HANGUP])
     wakeup.give_back()
     assert signal.set_wakeup_fd(-1) == second[1].fileno()
@@ -85,7 +94,7 @@ def test_a_loop_that_is_gone_is_not_mistaken_for_who_has_its_number_now(wakeup: 
     client, connection = socket.socketpair()
     os.dup2(connection.fileno(), number)
     signal.raise_signal(HANGUP)
-    assert wakeup.wait(BOUND) == bytes([HANGUP])  # handed on to nobody: the other end is gone
+    assert heard(wakeup) == bytes([HANGUP])  # handed on to nobody: the other end is gone
     client.settimeout(0.0)
     with pytest.raises(BlockingIOError):
         client.recv(1)
