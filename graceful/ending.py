@@ -47,6 +47,7 @@ class Ending:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.asked_to_exit: SystemExit | None = None
         self.on_exit: Callable[[str], object] = lambda _: None
+        self.call_handlers: Callable[[], object] = lambda: None
 
     def _remaining(self) -> float:
         if self.deadline is None:  # no signal has come: the service has ended by itself, or did not start
@@ -102,7 +103,11 @@ class Ending:
         exit: Exit,  # noqa: A002 - the word users write
         exit_by_signal: bool,
     ) -> NoReturn:
-        """Leave with `code`, or with 75 where a thread or an atexit callback had to be left behind."""
+        """Leave with `code`, or with 75 where a thread, a signal handler or an atexit callback had to be left
+        behind.
+        """
+        code = self.code_after(code)
+        self._bounded("a signal handler that was there before ours", self.call_handlers, code)
         if exit == "full":
             if self._loop is not None:
                 self._loop.close()

@@ -189,18 +189,7 @@ class SignalWatch:
         """Call the handler from which `put_back` took the signal. It may call ours in turn, which notes
         nothing meanwhile.
         """
-        displaced = self._displaced.get(signum)
-        if not callable(displaced):
-            return
-        self._calling = signum
-        try:
-            displaced(signum, None)
-        except BaseException:  # whatever it raises, an exit too, it does not own the end of this process
-            import logging  # noqa: PLC0415 - see the imports above
-
-            logging.getLogger("graceful").exception("a displaced handler of %s raised", name_of(signum))
-        finally:
-            self._calling = None
+        self._call(signum, self._displaced.get(signum), "a displaced handler")
 
     def call_found(self, signum: int) -> None:
         """Do what the handler found at installation would have done. Ignored and default actions do nothing
@@ -209,6 +198,27 @@ class SignalWatch:
         handler = self._handlers.get(signum)
         if handler is not None and callable(handler.found):
             handler.found(signum, None)
+
+    def call_those_found(self) -> None:
+        """Call the handlers that were found at installation, of each signal that has come, once. What they
+        raise is logged; the interpreter's own, KeyboardInterrupt's, is not called.
+        """
+        for signum, handler in list(self._handlers.items()):
+            if self.count((signum,)) and handler.found is not signal.default_int_handler:
+                self._call(signum, handler.found, "the earlier handler")
+
+    def _call(self, signum: int, handler: Found, what: str) -> None:
+        if not callable(handler):
+            return
+        self._calling = signum
+        try:
+            handler(signum, None)
+        except BaseException:  # whatever it raises, an exit too, it does not own the end of this process
+            import logging  # noqa: PLC0415 - see the imports above
+
+            logging.getLogger("graceful").exception("%s of %s raised", what, name_of(signum))
+        finally:
+            self._calling = None
 
     def _note(self, signum: int) -> None:
         if signum == self._calling:

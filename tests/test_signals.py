@@ -247,6 +247,19 @@ def test_other_signals_are_noted_while_the_displaced_handler_runs(watch: SignalW
     assert [arrival.signum for arrival in watch.noted] == [INT]
 
 
+def test_handlers_that_were_found_are_called_for_what_has_come(watch: SignalWatch) -> None:
+    called: list[int] = []
+    signal.signal(TERM, lambda signum, _: called.append(signum))
+    signal.signal(INT, signal.default_int_handler)
+    watch.install(TERM, INT, signal.SIGHUP)
+    watch.call_those_found()
+    assert called == []
+    for each in (TERM, TERM, INT, signal.SIGHUP):
+        watch.hear(each)
+    watch.call_those_found()
+    assert called == [TERM]
+
+
 def test_a_burst_is_noted_whole(watch: SignalWatch) -> None:
     watch.install(TERM)
     for _ in range(200):

@@ -137,6 +137,7 @@ async def serve(runtime: Runtime, app: ASGIApp | str, options: Mapping[str, Any]
         if watchdog is not None:
             watchdog.stop()
         runtime.end_run(process_ends=False)
+        watch.call_those_found()
         watch.restore()  # also where the run did not begin
 
 
@@ -250,6 +251,7 @@ def _code_of(ending: Ending, prepare: Callable[[], Prepared], settings: Callable
     try:
         watch = signals.claim(ending)
         watch.install(*signals.OWNED)
+        ending.call_handlers = watch.call_those_found
         watchdog = Watchdog(watch, owned=True)
         watchdog.start(settings())
         prepared = prepare()

@@ -345,6 +345,46 @@ say("goes on")
     assert service.phases == WHOLE_TIMELINE * 2
 
 
+FOUND_HANDLERS = """
+import atexit, os, signal, sys, time
+from served import *
+
+def of_the_script(signum, frame):
+    say(f"handler of {signal.Signals(signum).name} in phase {runtime.phase}")
+    if sys.argv[1] == "raises":
+        sys.exit(9)
+    if sys.argv[1] == "hangs":
+        time.sleep(3600)
+
+for each in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(each, of_the_script)
+atexit.register(say, "atexit")
+runtime.run(wrapped, port=0)
+"""
+
+
+@pytest.mark.parametrize(("does", "code"), [("returns", 0), ("raises", 0), ("hangs", 75)])
+def test_handlers_of_the_script_are_called_when_all_is_done(launch: Launch, does: str, code: int) -> None:
+    """Once, in the end: they may be used to ending the process."""
+    launch.write("script", FOUND_HANDLERS)
+    service = launch.python(
+        "script.py", does, environment={"GRACEFUL_LAME_DUCK": "0", "GRACEFUL_GRACE_PERIOD": "5"}
+    )
+    service.port()
+    service.terminate()
+    service.terminate()
+    assert service.exit_code() == code, service.output
+    assert service.phases == WHOLE_TIMELINE
+    assert service.output.count("handler of ") == 1
+    service.wait_for("^handler of SIGTERM in phase stopped")
+    if does == "raises":
+        service.wait_for("the earlier handler of SIGTERM raised")
+    if does == "hangs":
+        service.wait_for("left behind at exit: a signal handler that was there before ours")
+    else:
+        service.wait_for("^atexit")
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_forked_child_inherits_nothing(launch: Launch, loop: str) -> None:
     service = launch.owned("served:wrapped", "--lame-duck", "0", "--loop", loop)
