@@ -95,7 +95,7 @@ class CThread:
         for context in self._contexts:  # a context is used up when it has run
             self._libc.makecontext(*context)
         thread, begin = ctypes.c_ulong(), ctypes.cast(self._libc.setcontext, ctypes.c_void_p)
-        refused = signals.without_signals(
+        refused = signals.without_signals(  # before it begins
             lambda: self._libc.pthread_create(ctypes.byref(thread), None, begin, self._first)
         )
         if refused:
@@ -118,7 +118,8 @@ class CThread:
         the later ones above: what runs overwrites only the frames of those that are done.
         """
         address = self._memory.address + number * _CONTEXT_BYTES
-        self._libc.getcontext(ctypes.c_void_p(address))
+        # Who begins in a context gets the mask of the thread that made it.
+        signals.without_signals(lambda: self._libc.getcontext(ctypes.c_void_p(address)))
         context = _Context.from_address(address)
         context.stack = self._stack
         context.stack_bytes = _STACK_BYTES + (number + 1) * _FRAME_BYTES

@@ -57,6 +57,12 @@ def test_a_signal_while_c_code_holds_the_gil_ends_the_process() -> None:
     assert "in hold_the_gil" in child.stderr
 
 
+def test_a_change_of_user_leaves_it_at_its_post() -> None:
+    """The C library interrupts every thread for it, with a signal of its own."""
+    child = run("os.setuid(os.getuid())\nhold_the_gil(signal.SIGTERM)")
+    assert child.returncode == 70, child.stderr
+
+
 def test_other_signals_do_not() -> None:
     assert run("hold_the_gil(signal.SIGUSR1)").returncode == -signal.SIGKILL
 
@@ -130,13 +136,15 @@ def test_calls_are_made_in_their_order_and_see_no_signal() -> None:
     first, second = os.pipe(), os.pipe()
     memory = Memory(4096)
     calls = [
+        Call(function="write", arguments=(second[1], memory.address, 1)),
         Call(function="read", arguments=(first[0], memory.address, 1)),
         Call(function="write", arguments=(second[1], memory.address, 1)),
     ]
     thread = CThread(calls)
-    for sent in (b"a", b"b"):
+    for before, sent in ((b"\0", b"a"), (b"a", b"b")):
         thread.start()
         assert thread.runs
+        assert os.read(second[0], 1) == before
         threads = Path("/proc/self/task").iterdir()
         assert any(blocked_of(each) & every_signal() == every_signal() for each in threads)
         os.write(first[1], sent)

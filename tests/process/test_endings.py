@@ -375,7 +375,7 @@ def test_handlers_of_the_script_are_called_when_all_is_done(launch: Launch, does
     service.terminate()
     assert service.exit_code() == code, service.output
     assert service.phases == WHOLE_TIMELINE
-    assert service.output.count("handler of ") == 1
+    assert service.output.count("handler of SIGTERM in phase") == 1
     service.wait_for("^handler of SIGTERM in phase stopped")
     if does == "raises":
         service.wait_for("the earlier handler of SIGTERM raised")
