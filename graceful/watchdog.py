@@ -92,8 +92,9 @@ class Watchdog:
             )
             self._thread.start()
             self._watch.subscribe(self._noticed)
+        else:
+            self._wakeup.wake()
         self._wakeup.take()
-        self._wakeup.wake()
 
     def keep_watch(self) -> None:
         """The app has started, and event loops have taken what they take: from now on nothing goes unnoticed.
