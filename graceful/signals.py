@@ -37,6 +37,7 @@ TERMINATE: Final = _by_name("SIGTERM", "SIGBREAK")  # SIGBREAK is what Windows h
 INTERRUPT: Final = _by_name("SIGINT")
 QUIT: Final = _by_name("SIGQUIT")
 OWNED: Final = TERMINATE + INTERRUPT + QUIT
+IGNORED: Final = signal.SIG_IGN
 
 
 class Arrival:
@@ -59,11 +60,19 @@ class Handler:
     def __init__(self, note: Callable[[int], None], found: Found) -> None:
         self._note = note
         self.found = found
+        self.calls = 0
         self._owner: object | None = None
 
     def __call__(self, signum: int, _frame: FrameType | None) -> None:
         """Note the signal."""
+        self.calls += 1
         self._note(signum)
+
+    def renewed(self) -> Handler:
+        """Another that does the same."""
+        handler = Handler(self._note, self.found)
+        handler._owner = self._owner
+        return handler
 
     def speak_for(self, owner: object) -> None:
         """From now on `__self__` is `owner`."""
@@ -91,7 +100,7 @@ class SignalWatch:
         self._clock = clock
         self._handlers: dict[int, Handler] = {}
         self._wakes: tuple[Callable[[], object], ...] = ()
-        self._displaced: dict[int, Found] = {}
+        self._displaced: dict[int, tuple[Found, Handler]] = {}
         self._calling: int | None = None
         self.noted: list[Arrival] = []
         self.heard: list[Arrival] = []
@@ -178,18 +187,23 @@ class SignalWatch:
             return None
         if self.noted:  # too late: it has had its signal, and has handed it on to us
             return None
-        self._displaced[signum] = taker
-        signal.signal(signum, handler)
+        # It may have ours, and call it. What is put back is another, so that it shows whom a signal reaches
+        # first that comes just now.
+        self._displaced[signum] = taker, handler
+        self._handlers[signum] = handler.renewed()
+        signal.signal(signum, self._handlers[signum])
         if not callable(taker):
             return "the default action" if taker == signal.SIG_DFL else "somebody who ignores it"
         module, name = getattr(taker, "__module__", None), getattr(taker, "__qualname__", repr(taker))
         return f"{module}.{name}" if module else name
 
     def call_displaced(self, signum: int) -> None:
-        """Call the handler from which `put_back` took the signal. It may call ours in turn, which notes
-        nothing meanwhile.
+        """Call the handler from which `put_back` took the signal, unless it has had it already. It may call
+        ours in turn, which notes nothing meanwhile.
         """
-        self._call(signum, self._displaced.get(signum), "a displaced handler")
+        taker, former = self._displaced.get(signum, (None, None))
+        if former is not None and not former.calls:
+            self._call(signum, taker, "a displaced handler")
 
     def call_found(self, signum: int) -> None:
         """Do what the handler found at installation would have done. Ignored and default actions do nothing

@@ -4,6 +4,7 @@ that fork.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -245,6 +246,32 @@ def test_other_signals_are_noted_while_the_displaced_handler_runs(watch: SignalW
     assert watch.put_back(TERM) is not None
     watch.call_displaced(TERM)
     assert [arrival.signum for arrival in watch.noted] == [INT]
+
+
+def test_a_signal_that_the_taker_got_in_the_moment_of_its_displacement_is_not_given_to_it_again(
+    watch: SignalWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[int] = []
+    c_half = importlib.import_module("_signal")
+    put = c_half.signal
+
+    def taker(signum: int, frame: FrameType | None) -> None:
+        called.append(signum)
+        ours(signum, frame)
+
+    def raise_before(signum: int, handler: Any) -> object:
+        signal.raise_signal(signum)
+        return put(signum, handler)
+
+    watch.install(TERM)
+    ours: Any = signal.getsignal(TERM)
+    signal.signal(TERM, taker)
+    with monkeypatch.context() as patched:
+        patched.setattr(c_half, "signal", raise_before)
+        assert watch.put_back(TERM) is not None
+    watch.call_displaced(TERM)
+    assert called == [TERM]
+    assert [arrival.signum for arrival in watch.noted] == [TERM]
 
 
 def test_handlers_that_were_found_are_called_for_what_has_come(watch: SignalWatch) -> None:
