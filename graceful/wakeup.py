@@ -77,14 +77,17 @@ class Wakeup:
         """The numbers of the signals that have been delivered, once there is one, or a wake, or `timeout`
         seconds are over. They are told again until `clear`. Raises OSError when the pair has been closed.
         """
-        # Traced, by coverage or a debugger, a thread spins on CPython 3.11 while a signal waits for the main
-        # thread, which may wait for what is handed on here.
-        tracer = sys.gettrace()
-        sys.settrace(None)
-        try:
-            return self._heard(timeout)
-        finally:
-            sys.settrace(tracer)
+        seconds = _LONGEST_WAIT if timeout is None else min(_LONGEST_WAIT, max(0.0, timeout))
+        if not self._selector.select(seconds):
+            return b""
+        # Only looked at: who needs no GIL, see `sentinel`, must not miss it while this thread waits for the
+        # GIL with the byte in its hands.
+        told = self._inbox.recv(_CHUNK, socket.MSG_PEEK)
+        self._told = len(told)
+        heard = told.replace(_WAKE, b"")
+        if heard:
+            self._hand_on(heard)
+        return heard
 
     @property
     def told(self) -> bool:
@@ -102,20 +105,7 @@ class Wakeup:
         self._inbox.close()
         self._outbox.close()
 
-    def _heard(self, timeout: float | None) -> bytes:  # pragma: no cover - not traced
-        seconds = _LONGEST_WAIT if timeout is None else min(_LONGEST_WAIT, max(0.0, timeout))
-        if not self._selector.select(seconds):
-            return b""
-        # Only looked at: who needs no GIL, see `sentinel`, must not miss it while this thread waits for the
-        # GIL with the byte in its hands.
-        told = self._inbox.recv(_CHUNK, socket.MSG_PEEK)
-        self._told = len(told)
-        heard = told.replace(_WAKE, b"")
-        if heard:
-            self._hand_on(heard)
-        return heard
-
-    def _hand_on(self, heard: bytes) -> None:  # pragma: no cover - as above
+    def _hand_on(self, heard: bytes) -> None:
         with self._lock:
             if self._next is not None:
                 # Full: its loop has enough to read. Broken: its loop is gone.

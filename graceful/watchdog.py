@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -149,6 +150,10 @@ class Watchdog:
     # The first stage: a thread.
 
     def _run(self, wakeup: Wakeup) -> None:
+        if sys.version_info < (3, 12):
+            # Traced, by coverage or a debugger, a thread of CPython 3.11 makes no step while a signal waits
+            # for the main thread, which may wait for this one to hand it on.
+            sys.settrace(None)
         try:
             self._load_second_stage(wakeup)
             while not self._stopped:
