@@ -23,7 +23,7 @@ from uvicorn.main import main as uvicorn_command
 
 import graceful
 from demo.images import __main__ as images
-from graceful.cli import doctor, probe, rehearse, run
+from graceful.cli import doctor, probe, rehearse, rehearse_options, run
 from graceful.cli.probe_target import parse_target
 from graceful.platforms import PROFILES
 from graceful.settings import resolve
@@ -147,9 +147,10 @@ def check_graceful(arguments: list[str]) -> None:
         return
     if command == "rehearse":
         at = rest.index("--") if "--" in rest else len(rest)
-        options = rehearse._parser().parse_args(rest[:at])
+        options = rehearse_options.parser().parse_args(rest[:at])
         options.source = None  # no file is there
-        rehearse._plans(options, [*options.target, *rest[at + 1 :]] or ["module:app"])
+        words = [*options.target, *rest[at + 1 :]] or ["module:app"]
+        rehearse._plans(options, rehearse._found(options, words))
         return
     if command == "doctor":
         doctor._parser().parse_args(rest)

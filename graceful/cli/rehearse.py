@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import math
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NoReturn, TextIO
+from typing import Final, TextIO
 
 from graceful import signals
+from graceful.cli.rehearse_options import WRONG_USAGE, parser
 from graceful.errors import GracefulError
 from graceful.rehearse import manifest
 from graceful.rehearse.asserting import of_app
@@ -33,205 +34,64 @@ from graceful.rehearse.model import (
     Service,
 )
 from graceful.rehearse.page import as_page
-from graceful.rehearse.requests import RequestError, hold_of, request_of, requests_in
+from graceful.rehearse.particulars import particulars
+from graceful.rehearse.requests import requests_in
 from graceful.rehearse.rollout import Rollout
 from graceful.rehearse.story import Progress, introduction, tell, tell_side_by_side
 
-_USAGE: Final = 2
 _INTERRUPTED: Final = 130
+_TERMINATED: Final = 143
+_REPLICAS: Final = 2
+_ENDINGS: Final = ("SIGTERM", "SIGHUP")
 # A lame duck that outlives the removal of the endpoint by this, for an app that we start ourselves.
 _AFTER_REMOVAL: Final = 0.5
 _GRACE_PERIOD: Final = 30.0
 _PROBE_PERIOD: Final = 0.5
 
-_EPILOG: Final = """\
-examples:
-  graceful rehearse shop.app:app
-  graceful rehearse --restarts 10 --rate 400 -- uvicorn shop.app:app --port {port}
-  graceful rehearse --against "uvicorn shop.app:app --port {port}" --html page.html shop.app:app
-  graceful rehearse --from deployment.yaml -- graceful run shop.app:app --port {port}
-  graceful rehearse --once --pid1 -- sh -c "node server.js {port}"
-
-exit code:
-  0 nothing lost, and all ended by themselves in time   1 something was lost, or killed
-  2 wrong usage, or it could not be rehearsed
-"""
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, with its complaint in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
-def _number(least: float) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not least <= value < math.inf:
-            message = f"found {text!r}; expected a number of at least {least:g}"
-            raise argparse.ArgumentTypeError(message)
-        return value
-
-    return number
-
-
-def _count(least: int, most: int) -> Callable[[str], int]:
-    def count(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            message = f"found {text!r}; expected a whole number from {least} to {most}"
-            raise argparse.ArgumentTypeError(message)
-        return int(text)
-
-    return count
-
-
-def _read(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        try:
-            return parse(text)
-        except RequestError as problem:
-            raise argparse.ArgumentTypeError(str(problem)) from problem
-
-    return read
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="graceful rehearse",
-        usage="%(prog)s [options] (MODULE:APP | -- COMMAND … {port} …)",
-        description="Start a service, put load on it, take it away as an orchestrator would, and say what "
-        "its users lost, and why.",
-        epilog=_EPILOG,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=100),
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("target", nargs="*", metavar="COMMAND", help="{port} stands for the port that a replica listens on")
-    _add_service(parser.add_argument_group("the service"))
-    _add_rollout(parser.add_argument_group("its restarts"))
-    _add_load(parser.add_argument_group("its users"))
-    _add_output(parser.add_argument_group("what is said"))
-    return parser
-
-
-def _add_service(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add(
-        "--from",
-        dest="source",
-        metavar="FILE",
-        help="Kubernetes manifest, Compose file or Procfile; -: stdin",
-    )
-    add("--name", metavar="NAME", help="which workload of the file")
-    add("--against", metavar="COMMAND", help="another service, rehearsed after it and set beside it")
-    add("--grace-period", type=_number(0.0), metavar="SECONDS", help="until SIGKILL (default: 30)")
-    add("--pre-stop", type=_number(0.0), metavar="SECONDS", help="a sleep before the signal (default: 0)")
-    add("--signal", metavar="NAME", help="what asks it to end (default: SIGTERM)")
-    add("--readiness", metavar="PATH", help="readiness probe by GET (default: it accepts connections)")
-    add("--liveness", metavar="PATH", help="liveness probe by GET (default: none)")
-    add("--tls", action="store_true", help="it speaks TLS; certificates are not verified")
-    add("--unix-socket", action="store_true", help="it listens on a Unix socket, {socket} in the command")
-    add("--pid1", action="store_true", help="each replica is PID 1 of a PID namespace")
-
-
-def _add_rollout(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--replicas", type=_count(1, 50), metavar="N", help="how many (default: 2)")
-    add("--restarts", type=_count(0, 1000), default=3, metavar="N", help="how many are replaced (default: 3)")
-    add("--once", action="store_true", help="one replica dies, and none comes for it")
-    add(
-        "--removal-lag",
-        type=_number(0.0),
-        default=1.0,
-        metavar="SECONDS",
-        help="until endpoints are removed (default: 1)",
-    )
-    add(
-        "--settle",
-        type=_number(0.0),
-        default=1.0,
-        metavar="SECONDS",
-        help="load before and after (default: 1)",
-    )
-
-
-def _add_load(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--rate", type=_number(0.1), default=100.0, metavar="N", help="requests a second (default: 100)")
-    add(
-        "--request",
-        type=_read(request_of),
-        action="append",
-        metavar="SPEC",
-        help="'POST /upload 64KiB *2' (default: GET /)",
-    )
-    add("--requests", metavar="FILE", help="a request on each line")
-    add(
-        "--hold",
-        type=_read(hold_of),
-        action="append",
-        default=[],
-        metavar="KIND:PATH[*N]",
-        help="held open: stream, events or websocket",
-    )
-    add("--kept", type=_count(0, 10_000), default=20, metavar="N", help="kept connections (default: 20)")
-    add("--timeout", type=_number(0.01), default=10.0, metavar="SECONDS", help="for an answer (default: 10)")
-    add(
-        "--seed",
-        type=_count(0, 2**31),
-        default=1,
-        metavar="N",
-        help="of all that is left to chance (default: 1)",
-    )
-
-
-def _add_output(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--json", action="store_true", help="one JSON document on stdout instead of text")
-    add("--junit", metavar="FILE", help="write JUnit's XML there too")
-    add("--html", metavar="FILE", help="write a page with the timeline as a picture there too")
-    add("-q", "--quiet", action="store_true", help="no progress")
-
 
 def main(argv: list[str]) -> int:
-    """Run `graceful rehearse` with these arguments; returns its exit code, see the epilog of its help."""
+    """Run `graceful rehearse` with these arguments; returns its exit code, see its help."""
     command: list[str] = []
     if "--" in argv:
         at = argv.index("--")
         argv, command = argv[:at], argv[at + 1 :]
-    parser = _parser()
     try:
-        options = parser.parse_args(argv)
-        plans = _plans(options, [*options.target, *command])
+        options = parser().parse_args(argv)
+        return _play(options, _found(options, [*options.target, *command]))
     except SystemExit as end:  # argparse's way: 0 after --help, 2 after wrong usage
         return int(end.code or 0)
     except GracefulError as problem:
-        sys.stderr.write(f"graceful rehearse: {problem}\n")
-        return _USAGE
-    try:
-        seen = asyncio.run(_rehearse(plans, options))
-        several = [Judged(rehearsal=each, verdict=judge(each)) for each in seen]
-        _write(several, options)
-    except GracefulError as problem:
-        sys.stderr.write(f"graceful rehearse: {problem}\n")
-        return _USAGE
+        return _complain(str(problem), WRONG_USAGE)
     except OSError as problem:
-        sys.stderr.write(f"graceful rehearse: {problem.filename or 'a file'}: {problem.strerror}\n")
-        return _USAGE
+        return _complain(f"{problem.filename or 'a file'}: {problem.strerror}", WRONG_USAGE)
     except KeyboardInterrupt:
-        sys.stderr.write("graceful rehearse: interrupted; all that was started has been ended\n")
-        return _INTERRUPTED
+        return _complain("interrupted; all that was started has been ended", _INTERRUPTED)
+    except asyncio.CancelledError:
+        return _complain("terminated; all that was started has been ended", _TERMINATED)
+
+
+def _complain(text: str, code: int) -> int:
+    sys.stderr.write(f"graceful rehearse: {text}\n")
+    return code
+
+
+def _play(options: argparse.Namespace, found: manifest.Found) -> int:
+    plans = _plans(options, found)
+    _announce(plans, found, options)
+    if options.dry_run:
+        return 0
+    for plan in plans:
+        _check_program(plan.service)
+    seen = asyncio.run(_rehearse(plans, options))
+    several = [Judged(rehearsal=each, verdict=judge(each)) for each in seen]
+    _write(several, options)
     return several[0].verdict.exit_code
 
 
 # From options to plans.
 
 
-def _plans(options: argparse.Namespace, words: Sequence[str]) -> list[Plan]:
+def _plans(options: argparse.Namespace, found: manifest.Found) -> list[Plan]:
     """The plan, and that of the service that it is set against. Raises GracefulError."""
     requests = tuple(options.request or ())
     if options.requests:
@@ -243,11 +103,11 @@ def _plans(options: argparse.Namespace, words: Sequence[str]) -> list[Plan]:
         kept=options.kept,
         timeout=options.timeout,
         seed=options.seed,
+        max_lateness=options.max_lateness,
     )
-    service, replicas = _service(options, list(words))
     plan = Plan(
-        service=service,
-        replicas=options.replicas or replicas,
+        service=_overruled(found.service, options),
+        replicas=options.replicas or found.replicas,
         restarts=options.restarts,
         removal_lag=options.removal_lag,
         once=options.once,
@@ -256,27 +116,52 @@ def _plans(options: argparse.Namespace, words: Sequence[str]) -> list[Plan]:
     )
     plans = [plan]
     if options.against:
-        other = _overruled(_of_command(shlex.split(options.against)), options)
-        plans.append(replace(plan, service=other))
+        other = _of_words(_split(options.against), options)
+        plans.append(replace(plan, service=_overruled(other, options)))
     return plans
 
 
-def _service(options: argparse.Namespace, words: list[str]) -> tuple[Service, int]:
+def _found(options: argparse.Namespace, words: list[str]) -> manifest.Found:
+    """The service that is asked for. Raises GracefulError."""
     if options.source:
-        found = manifest.load(options.source, name=options.name, command=words)
-        for note in found.notes:
-            sys.stderr.write(f"note: {note}\n")
-        return _overruled(found.service, options), found.replicas
+        return manifest.load(options.source, name=options.name, command=words)
     if not words:
         message = "found no service; expected MODULE:APP, -- COMMAND …, or --from FILE"
         raise GracefulError(message)
-    if len(words) == 1 and _is_app(words[0]):
-        return _overruled(_of_app(words[0], options), options), 2
-    return _overruled(_of_command(words), options), 2
+    service = _of_words(words, options)
+    return manifest.Found(service=service, replicas=_REPLICAS, what=service.name)
 
 
-def _is_app(word: str) -> bool:
-    return re.fullmatch(r"[\w.]+:[\w.]+", word) is not None
+def _announce(plans: Sequence[Plan], found: manifest.Found, options: argparse.Namespace) -> None:
+    """What would be run, where it is from a file or was asked for, and what in that cannot be honoured."""
+    if not (options.source or options.dry_run):
+        return
+    stream = sys.stdout if options.dry_run else sys.stderr
+    for plan, what in zip(plans, (found.what, options.against), strict=False):
+        stream.writelines(f"{line}\n" for line in particulars(plan, what))
+    stream.writelines(f"note: {note}\n" for note in found.notes)
+
+
+def _check_program(service: Service) -> None:
+    """Before anything is started: what is set against the first is to be found too. Raises GracefulError."""
+    program = service.command[0]
+    path = {**os.environ, **service.environment}.get("PATH")
+    if os.sep not in program and shutil.which(program, path=path) is None:
+        message = f"found no program {program!r} on PATH; expected a command that runs on this machine"
+        raise GracefulError(message)
+
+
+def _split(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as problem:
+        message = f"--against: found {text!r}; expected a command as for a shell ({problem})"
+        raise GracefulError(message) from problem
+
+
+def _of_words(words: Sequence[str], options: argparse.Namespace) -> Service:
+    is_app = len(words) == 1 and re.fullmatch(r"[\w.]+:[\w.]+", words[0]) is not None
+    return _of_app(words[0], options) if is_app else _of_command(words)
 
 
 def _of_app(target: str, options: argparse.Namespace) -> Service:
@@ -332,6 +217,11 @@ def _signal(name: str) -> str:
 
 
 async def _rehearse(plans: Sequence[Plan], options: argparse.Namespace) -> list[Rehearsal]:
+    """In turn. A SIGTERM, or a terminal that is closed, cancels it: what was started would outlive us."""
+    this, loop = asyncio.current_task(), asyncio.get_running_loop()
+    for name in _ENDINGS:
+        if this is not None and signals.found_handler(signals.number_of(name)) != signals.IGNORED:  # nohup's
+            loop.add_signal_handler(signals.number_of(name), this.cancel)
     seen = []
     for plan in plans:
         rollout = Rollout(plan, _progress(plan, options))

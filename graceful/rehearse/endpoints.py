@@ -16,6 +16,7 @@ class Endpoints:
         self._now = now
         self._tell = tell
         self._listed: dict[str, Address] = {}
+        self._round: list[str] = []
 
     def __len__(self) -> int:
         return len(self._listed)
@@ -27,17 +28,25 @@ class Endpoints:
         """New connections go there too, from now on."""
         if replica not in self._listed:
             self._listed[replica] = address
+            self._round.clear()
             self._tell(Event(at=self._now(), replica=replica, what=Happening.LISTED))
 
     def remove(self, replica: str) -> None:
         """No new connection goes there, from now on; nothing happens where it is not listed."""
         if self._listed.pop(replica, None) is not None:
+            self._round.clear()
             self._tell(Event(at=self._now(), replica=replica, what=Happening.UNLISTED))
 
     def choose(self, chance: random.Random) -> tuple[str, Address] | None:
-        """A replica for a new connection; None where none is listed: nobody is there to refuse it either."""
-        names = list(self._listed)
-        if not names:
+        """A replica for a new connection; None where none is listed: nobody is there to refuse it either.
+
+        At random, as kube-proxy does, but in rounds in which each has its turn: how much a short rehearsal
+        loses is not left to luck.
+        """
+        if not self._listed:
             return None
-        name = names[chance.randrange(len(names))]
+        if not self._round:
+            self._round = list(self._listed)
+            chance.shuffle(self._round)
+        name = self._round.pop()
         return name, self._listed[name]

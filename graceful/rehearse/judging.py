@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from graceful.rehearse.diagnosis import diagnose
 from graceful.rehearse.evidence import gather
 from graceful.rehearse.model import Cause, Judgement, Rehearsal, Verdict
 from graceful.rehearse.phrasing import counted, listing
 
-MOST_LATENESS: Final = 0.05
-"""Seconds. Where the load itself was later than that, a loss may be the machine's."""
-
 
 def judge(rehearsal: Rehearsal) -> Verdict:
     """Passed: nothing was lost, nothing died untimely, and all that were taken away ended by themselves in
-    time. No verdict where something was lost and the machine was late, or where nothing could be rehearsed.
+    time. No verdict where nothing could be rehearsed, or where the machine was so late that a loss may be its
+    own, and that nothing was lost may be since nobody came.
     """
-    lost, requests = len(rehearsal.lost), len(rehearsal.entries)
-    if lost and rehearsal.lateness > MOST_LATENESS:
-        return Verdict(
-            judgement=Judgement.NO_VERDICT,
-            why=f"{counted(lost, 'request')} of {requests:,} lost, but the load was "
-            f"{rehearsal.lateness * 1000:.0f} ms late (at most {MOST_LATENESS * 1000:.0f} can be borne): the "
-            "losses may be the machine's; lower --rate, or give it a quieter machine",
-        )
     diagnoses = diagnose(rehearsal)
+    is_late = rehearsal.lateness > rehearsal.plan.load.max_lateness
+    if is_late and (rehearsal.lost or not diagnoses):
+        return Verdict(judgement=Judgement.NO_VERDICT, why=_late(rehearsal))
     if not rehearsal.deaths and any(each.cause is Cause.NOT_READY_IN_TIME for each in diagnoses):
         why = "the service did not become ready, so nothing could be rehearsed"
         return Verdict(judgement=Judgement.NO_VERDICT, why=why, diagnoses=diagnoses)
     if not diagnoses:
         return Verdict(judgement=Judgement.PASSED, why=_well(rehearsal))
     return Verdict(judgement=Judgement.FAILED, why=_badly(rehearsal), diagnoses=diagnoses)
+
+
+def _late(rehearsal: Rehearsal) -> str:
+    requests = counted(len(rehearsal.entries), "request")
+    lost, most = len(rehearsal.lost), rehearsal.plan.load.max_lateness
+    seen = f"{lost:,} of {requests} were lost" if lost else f"nothing of {requests} was lost"
+    return (
+        f"{seen}, but this machine sent them up to {rehearsal.lateness * 1000:.0f} ms late (at most "
+        f"{most * 1000:.0f} are borne), so that proves nothing: lower the rate, take a quieter machine, or "
+        "bear more (--rate, --max-lateness)"
+    )
 
 
 def _well(rehearsal: Rehearsal) -> str:

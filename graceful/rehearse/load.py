@@ -9,12 +9,22 @@ import contextlib
 import random
 from dataclasses import dataclass
 
+from graceful.errors import GracefulError
 from graceful.rehearse.client import Connection, EndedError, Result
 from graceful.rehearse.endpoints import Endpoints
 from graceful.rehearse.model import Entry, LoadPlan, Outcome, RequestSpec
 
 NOBODY = "no endpoint"
 """The replica of a request that no endpoint was listed for."""
+
+
+class LoadError(GracefulError):
+    """The load cannot be sent, for a reason of this machine's: too many open files, no port left."""
+
+    def __init__(self, problem: OSError) -> None:
+        why = problem.strerror or str(problem)
+        super().__init__(f"the load cannot be sent: {why}; lower --rate, or raise the limit (ulimit -n)")
+        self.problem = problem
 
 
 @dataclass(slots=True)
@@ -43,7 +53,9 @@ class Load:
         self._idle: list[_Kept] = []
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Send until `stop` is set; on return all that were sent are over and all connections are closed."""
+        """Send until `stop` is set; on return all that were sent are over and all connections are closed.
+        Raises LoadError, alone or in a group.
+        """
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with asyncio.TaskGroup() as sending:
@@ -57,6 +69,8 @@ class Load:
                         async with asyncio.timeout_at(due):
                             await stop.wait()
                             break
+                else:
+                    await asyncio.sleep(0)  # even then those that are under way have their turn
                 sending.create_task(self._send(request, kept=kept, due=due))
         for each in self._idle:
             each.connection.close()
@@ -71,11 +85,11 @@ class Load:
         result = Result(outcome=Outcome.REFUSED, detail="no endpoint is listed")
         if via is not None:
             try:
-                result = await via.connection.ask(request, within=self._plan.timeout)
+                result = await self._ask(via, request)
             except EndedError:
                 via = self._open()
                 if via is not None:
-                    result = await via.connection.ask(request, within=self._plan.timeout)
+                    result = await self._ask(via, request)
         self.entries.append(
             Entry(
                 kind=request.kind,
@@ -92,6 +106,12 @@ class Load:
             self._idle.append(via)
         elif via is not None:
             via.connection.close()
+
+    async def _ask(self, via: _Kept, request: RequestSpec) -> Result:
+        try:
+            return await via.connection.ask(request, within=self._plan.timeout)
+        except OSError as problem:
+            raise LoadError(problem) from problem
 
     def _open(self) -> _Kept | None:
         chosen = self._endpoints.choose(self._routes)

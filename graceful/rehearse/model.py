@@ -152,7 +152,10 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
-    """An open loop: `rate` requests a second from `seed`, every second one on one of `kept` connections."""
+    """An open loop: `rate` requests a second from `seed`, every second one on one of `kept` connections.
+
+    `max_lateness`: from a load that was later than that nothing is concluded, see `Rehearsal.lateness`.
+    """
 
     rate: float = 100.0
     requests: tuple[RequestSpec, ...] = (RequestSpec(),)
@@ -160,6 +163,7 @@ class LoadPlan:
     kept: int = 20
     timeout: float = 10.0
     seed: int = 1
+    max_lateness: float = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

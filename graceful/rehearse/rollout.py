@@ -18,7 +18,7 @@ from graceful.errors import GracefulError
 from graceful.rehearse.endpoints import Endpoints
 from graceful.rehearse.holds import Holds
 from graceful.rehearse.kubelet import Kubelet
-from graceful.rehearse.load import Load, lateness
+from graceful.rehearse.load import Load, LoadError, lateness
 from graceful.rehearse.model import (
     PORT,
     SOCKET,
@@ -106,21 +106,26 @@ class Rollout:
         self._endpoints = Endpoints(self._now, self._tell)
         self._load = Load(plan.load, self._endpoints)
         self._is_over = False
+        self._stop = asyncio.Event()
         self._unlisting: dict[str, asyncio.Task[float]] = {}
 
     async def run(self) -> Rehearsal:
-        """Rehearse; on return all processes have ended. Raises CannotStartError."""
+        """Rehearse; on return, and where it raises, all processes have ended. Raises CannotStartError and
+        LoadError.
+        """
         began = self._now()
         with tempfile.TemporaryDirectory(prefix="graceful-") as folder:
             self._folder = Path(folder)
             try:
                 async with asyncio.TaskGroup() as self._tasks:
-                    await self._rehearse()
-                    self._is_over = True
+                    try:
+                        await self._rehearse()
+                    finally:
+                        self._is_over = True
                     for task in self._begun:  # those that are left are killed by their kubelets
                         task.cancel()
-            except* CannotStartError as problems:
-                raise problems.exceptions[0] from None
+            except* (CannotStartError, LoadError) as problems:
+                raise _first(problems) from None
             finally:
                 for replica in self._by_name.values():
                     replica.close()
@@ -129,19 +134,18 @@ class Rollout:
     async def _rehearse(self) -> None:
         if not await self._add(self._plan.replicas):
             return
-        stop = asyncio.Event()
         holds = Holds(
             self._plan.load.holds, self._endpoints, self._load.entries.append, seed=self._plan.load.seed
         )
         async with asyncio.TaskGroup() as users:
-            users.create_task(self._load.run(stop))
+            users.create_task(self._load.run(self._stop))
             holding = users.create_task(holds.run())
             try:
                 await asyncio.sleep(self._plan.settle)
                 await self._restart_all()
                 await asyncio.sleep(self._plan.settle)
             finally:
-                stop.set()
+                self._stop.set()
                 holding.cancel()
 
     async def _restart_all(self) -> None:
@@ -205,6 +209,8 @@ class Rollout:
     async def _unlist(self, replica: str) -> float:
         await asyncio.sleep(self._plan.removal_lag)
         self._endpoints.remove(replica)
+        if self._plan.once and not self._endpoints:
+            self._stop.set()  # nobody is left, as planned: those who come now are no loss of its
         return self._now()
 
     # What was seen.
@@ -240,3 +246,9 @@ class Rollout:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _first(problems: BaseExceptionGroup[Exception]) -> Exception:
+    """Of those that were raised together, in whatever groups: they say the same."""
+    first = problems.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

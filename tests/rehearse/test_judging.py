@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from graceful.rehearse.judging import MOST_LATENESS, judge
-from graceful.rehearse.model import Judgement, Outcome
+from graceful.rehearse.judging import judge
+from graceful.rehearse.model import Judgement, LoadPlan, Outcome
 from tests.rehearse import broken
 from tests.rehearse.made import GOOD, made, plan, with_losses
+
+BORNE = LoadPlan().max_lateness
 
 
 def test_nothing_lost_and_all_ended_in_time() -> None:
@@ -58,8 +60,7 @@ def test_a_crash_on_the_way_out_is_a_failure_though_nothing_is_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lateness", "judgement"),
-    [(MOST_LATENESS, Judgement.FAILED), (MOST_LATENESS + 0.001, Judgement.NO_VERDICT)],
+    ("lateness", "judgement"), [(BORNE, Judgement.FAILED), (BORNE + 0.001, Judgement.NO_VERDICT)]
 )
 def test_a_machine_that_was_late_is_not_held_against_the_service(
     lateness: float, judgement: Judgement
@@ -70,8 +71,22 @@ def test_a_machine_that_was_late_is_not_held_against_the_service(
     assert verdict.exit_code == (2 if judgement is Judgement.NO_VERDICT else 1)
 
 
-def test_a_machine_that_was_late_and_lost_nothing_passes() -> None:
-    assert judge(replace(made(), lateness=1.0)).judgement is Judgement.PASSED
+def test_that_nothing_was_lost_proves_nothing_where_the_load_was_late() -> None:
+    verdict = judge(replace(made(), lateness=0.2))
+    assert (verdict.judgement, verdict.exit_code) == (Judgement.NO_VERDICT, 2)
+    assert verdict.why.startswith(
+        "nothing of 642 requests was lost, but this machine sent them up to 200 ms late"
+    )
+
+
+def test_how_late_it_may_be_is_the_plans() -> None:
+    patient = plan()
+    patient = replace(patient, load=replace(patient.load, max_lateness=0.3))
+    assert judge(replace(made(GOOD, patient), lateness=0.2)).judgement is Judgement.PASSED
+
+
+def test_a_kill_is_no_fault_of_the_load() -> None:
+    assert judge(replace(broken.pre_stop_too_long(), lateness=0.2)).judgement is Judgement.FAILED
 
 
 def test_what_never_became_ready_could_not_be_rehearsed() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ import trustme
 from graceful.cli.rehearse import main
 from graceful.errors import GracefulError
 from graceful.pytest_plugin import rehearse  # noqa: F401 - the fixture
-from graceful.rehearse import judging, pidns
+from graceful.rehearse import pidns
 from graceful.rehearse.asserting import rehearsed, service_of
 from graceful.rehearse.model import (
     Cause,
@@ -33,15 +35,36 @@ from tests.rehearse import held_app
 HERE = Path(__file__).parent
 OURS = "held_app:app"
 UVICORN = f"{sys.executable} -m uvicorn held_app:app --port {{port}} --no-access-log"
-SHORT = ("--quiet", "--restarts", "1", "--removal-lag", "0.5", "--settle", "0.3", "--rate", "40")
+SHORT = (
+    *("--quiet", "--restarts", "1", "--removal-lag", "0.5", "--settle", "0.3", "--rate", "40"),
+    *("--max-lateness", "60"),  # a machine that others use too makes the load late
+)
 
 
 @pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that others use too makes the load late; here that is no reason to refuse a verdict."""
-    monkeypatch.setattr(judging, "MOST_LATENESS", 60.0)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the services are found."""
     monkeypatch.chdir(HERE)
     monkeypatch.setenv("PYTHONPATH", str(HERE))
+
+
+POD = f"""\
+kind: Pod
+metadata: {{name: web}}
+spec:
+  terminationGracePeriodSeconds: 9
+  initContainers: [{{name: before, command: ["true"]}}]
+  containers:
+    - name: web
+      image: example/web:1
+      command: ["{sys.executable}", -m, graceful, run, "held_app:app", --port, "8000"]
+      env: [{{name: GRACEFUL_LAME_DUCK, value: "1"}}, {{name: SECRET, value: "not for a log"}}]
+      ports: [{{containerPort: 8000}}]
+      startupProbe: {{tcpSocket: {{port: 8000}}, periodSeconds: 1, failureThreshold: 30}}
+      readinessProbe: {{httpGet: {{path: /ready, port: 8000}}, periodSeconds: 1}}
+      livenessProbe: {{exec: {{command: [test, -e, /proc]}}, initialDelaySeconds: 5}}
+      lifecycle: {{preStop: {{sleep: {{seconds: 1}}}}}}
+"""
 
 
 # The fixture, and Python.
@@ -218,6 +241,9 @@ def test_the_command_for_machines_and_its_progress(capsys: pytest.CaptureFixture
         (("--hold", "socket:/", "a:b"), "found 'socket:/'; expected stream:/path"),
         (("--from", "/no/such.yaml"), "/no/such.yaml"),
         (("--", "/no/such", "{port}"), "/no/such cannot be started: No such file or directory"),
+        (("--", "no-such", "{port}"), "found no program 'no-such' on PATH; expected a command that runs"),
+        (("--against", "no-such {port}", "a:b"), "found no program 'no-such' on PATH"),
+        (("--against", "'{port}", "a:b"), "expected a command as for a shell (No closing quotation)"),
     ],
 )
 def test_what_cannot_be_meant(
@@ -228,6 +254,68 @@ def test_what_cannot_be_meant(
         line for line in capsys.readouterr().err.splitlines() if line.startswith("graceful rehearse: ")
     ]
     assert said in line
+
+
+def test_what_would_be_run_is_said_first_and_a_dry_run_is_all_of_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    manifest = tmp_path / "pod.yaml"
+    manifest.write_text(POD)
+    assert main(["--dry-run", "--from", str(manifest), "--against", UVICORN]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[:9] == [
+        "Pod web, container web, as it is run here:",
+        "  first        true",
+        f"  command      {sys.executable} -m graceful run held_app:app --port {{port}}",
+        "  environment  GRACEFUL_LAME_DUCK, SECRET",
+        "  replicas     1",
+        "  startup      a connection to its port every 1 s, timeout 1 s, 30 failures in a row",
+        "  readiness    GET /ready every 1 s, timeout 1 s, 3 failures in a row",
+        "  liveness     test -e /proc every 10 s, timeout 1 s, first after 5 s, 3 failures in a row",
+        "  end          preStop sleep 1 s, SIGTERM, SIGKILL 9 s after the decision",
+    ]
+    assert "uvicorn held_app:app" in said.out
+    assert "note: " in said.out
+    assert said.err == ""
+
+
+def test_a_replica_that_dies_alone_is_judged_by_what_came_while_it_was_listed() -> None:
+    found = rehearsed(OURS, replicas=1, once=True, rate=40.0, max_lateness=60.0)
+    found.assert_nothing_lost()
+    assert len(found.rehearsal.deaths) == 1
+
+
+def test_a_load_that_cannot_be_sent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def none_left(*_: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("graceful.rehearse.client.open_wire", none_left)
+    assert main([*SHORT, "--", *UVICORN.split()]) == 2
+    assert capsys.readouterr().err == (
+        "graceful rehearse: the load cannot be sent: Too many open files; lower --rate, or raise the limit "
+        "(ulimit -n)\n"
+    )
+
+
+def test_what_was_started_ends_with_the_command(tmp_path: Path) -> None:
+    """A SIGTERM in the middle, as a job that is cancelled gets it."""
+    command = [sys.executable, "-m", "graceful", "rehearse", "--settle", "60", "--", *UVICORN.split()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        told = []
+        for line in process.stderr:
+            told.append(line)
+            if line.endswith("listed\n"):
+                break
+        process.terminate()
+        rest = process.stderr.read()
+        assert process.wait(30) == 143
+    assert rest.endswith("graceful rehearse: terminated; all that was started has been ended\n")
+    pids = [int(found) for found in re.findall(r"pid (\d+)", "".join(told))]
+    assert pids
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
