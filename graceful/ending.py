@@ -34,6 +34,8 @@ logger = logging.getLogger("graceful")
 # those that only need to be woken.
 _LEAST_SECONDS: Final = 0.05
 _UNHURRIED_SECONDS: Final = 5.0
+# What threads leave of the time for what comes after them: a quarter, at most so many seconds.
+_FOR_CALLBACKS_SECONDS: Final = 0.5
 
 
 class Ending:
@@ -131,12 +133,13 @@ class Ending:
 
     def join_threads(self) -> None:
         """Executors are told to end (what `threading` does at exit), then every non-daemon thread is joined
-        as far as the time goes.
+        as far as the time goes: atexit callbacks need some of it too.
         """
         callbacks = list(reversed(getattr(threading, "_threading_atexits", ())))
         for callback in callbacks:
             threading.Thread(target=callback, daemon=True, name="graceful-executors").start()
-        until = time.monotonic() + self._remaining()  # for all of them together
+        remaining = self._remaining()
+        until = time.monotonic() + remaining - min(_FOR_CALLBACKS_SECONDS, remaining / 4)  # for all together
         for thread in threading.enumerate():
             if thread.daemon or thread in {threading.main_thread(), threading.current_thread()}:
                 continue

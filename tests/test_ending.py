@@ -300,3 +300,21 @@ def test_an_asynchronous_generator_that_hangs_is_bounded() -> None:
         end()
     """)
     assert done.stdout == "wound up\n"
+
+
+def test_a_thread_that_does_not_end_leaves_time_for_the_callbacks() -> None:
+    done = run("""
+        within(4.0)
+        threading.Thread(target=hang, name="stuck").start()
+
+        @atexit.register
+        def send_what_is_left():
+            time.sleep(0.1)  # twice what they get where no time is left
+            print("sent")
+
+        end()
+    """)
+    assert done.stdout == "sent\n"
+    assert "thread stuck" in done.stderr
+    assert "an atexit callback" not in done.stderr
+    assert done.returncode == ExitCode.CUT_OFF
