@@ -71,7 +71,7 @@ class Load:
                             break
                 else:
                     await asyncio.sleep(0)  # even then those that are under way have their turn
-                sending.create_task(self._send(request, kept=kept, due=due))
+                sending.create_task(self._send(request, stop, kept=kept, due=due))
         for each in self._idle:
             each.connection.close()
 
@@ -79,7 +79,7 @@ class Load:
         requests = self._plan.requests
         return self._requests.choices(requests, [each.weight for each in requests])[0]
 
-    async def _send(self, request: RequestSpec, *, kept: bool, due: float) -> None:
+    async def _send(self, request: RequestSpec, stop: asyncio.Event, *, kept: bool, due: float) -> None:
         via = self._idle.pop(self._routes.randrange(len(self._idle))) if kept and self._idle else self._open()
         sent = asyncio.get_running_loop().time()
         result = Result(outcome=Outcome.REFUSED, detail="no endpoint is listed")
@@ -90,6 +90,8 @@ class Load:
                 via = self._open()
                 if via is not None:
                     result = await self._ask(via, request)
+        if via is None and stop.is_set():  # that nobody is listed any more is the end, and no loss
+            return
         self.entries.append(
             Entry(
                 kind=request.kind,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import trustme
@@ -41,6 +42,10 @@ SHORT = (
 )
 
 
+# For the same reason.
+patiently: Final = functools.partial(rehearsed, max_lateness=60.0)
+
+
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the services are found."""
@@ -71,7 +76,7 @@ spec:
 
 
 def test_nothing_is_lost_of_an_app_under_graceful_run(rehearse: Any) -> None:  # noqa: F811 - the fixture
-    found = rehearse(OURS, restarts=1, rate=40.0)
+    found = rehearse(OURS, restarts=1, rate=40.0, max_lateness=60.0)
     found.assert_nothing_lost()
     (death,) = found.rehearsal.deaths
     assert (death.code, death.killed) == (0, None)
@@ -83,7 +88,7 @@ def test_nothing_is_lost_of_an_app_under_graceful_run(rehearse: Any) -> None:  #
 
 
 def test_what_is_lost_is_told_with_its_timeline() -> None:
-    found = rehearsed(UVICORN, restarts=1, removal_lag=1.0, rate=40.0)
+    found = patiently(UVICORN, restarts=1, removal_lag=1.0, rate=40.0)
     assert found.rehearsal.lost
     assert {entry.outcome for entry in found.rehearsal.lost} <= {
         Outcome.REFUSED,
@@ -107,7 +112,7 @@ def test_all_kinds_of_requests_and_what_is_held_open() -> None:
         RequestSpec(path="/error"),
     )
     holds = (Hold(kind=HoldKind.EVENTS, path="/events"), Hold(kind=HoldKind.WEBSOCKET, path="/chat", count=2))
-    found = rehearsed(OURS, replicas=1, restarts=1, rate=40.0, requests=requests, holds=holds)
+    found = patiently(OURS, replicas=1, restarts=1, rate=40.0, requests=requests, holds=holds)
     by_kind: dict[str, set[Outcome]] = {}
     for entry in found.rehearsal.entries:
         by_kind.setdefault(entry.kind, set()).add(entry.outcome)
@@ -123,7 +128,7 @@ def test_over_tls(tmp_path: Path) -> None:
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "pem")
     command = f"{UVICORN} --ssl-keyfile {tmp_path / 'pem'} --ssl-certfile {tmp_path / 'pem'}"
     holds = (Hold(kind=HoldKind.STREAM, path="/events"), Hold(kind=HoldKind.WEBSOCKET, path="/chat"))
-    found = rehearsed(
+    found = patiently(
         command, restarts=1, rate=20.0, tls=True, holds=holds, grace_period=1.0, removal_lag=0.5
     )
     outcomes = {entry.outcome for entry in found.rehearsal.entries}
@@ -135,7 +140,7 @@ def test_what_is_held_open_and_refused() -> None:
     """No WebSocket is to be had there, and events are not kept open."""
     holds = (Hold(kind=HoldKind.WEBSOCKET, path="/"), Hold(kind=HoldKind.EVENTS, path="/"))
     service = Service(name="web", command=("dash", "-c", f"exec {UVICORN} --ws none"))
-    found = rehearsed(service, replicas=1, restarts=1, rate=20.0, holds=holds, removal_lag=0.5)
+    found = patiently(service, replicas=1, restarts=1, rate=20.0, holds=holds, removal_lag=0.5)
     by_kind: dict[str, set[Outcome]] = {}
     for entry in found.rehearsal.entries:
         by_kind.setdefault(entry.kind, set()).add(entry.outcome)
@@ -147,7 +152,7 @@ def test_what_is_held_open_and_refused() -> None:
 def test_a_unix_socket_and_a_death_without_a_successor() -> None:
     command = [sys.executable, "-m", "uvicorn", "held_app:app", "--uds", "{socket}", "--no-access-log"]
     service = Service(name="web", command=tuple(command), unix_socket=True)
-    found = rehearsed(service, replicas=2, once=True, rate=40.0, removal_lag=0.0)
+    found = patiently(service, replicas=2, once=True, rate=40.0, removal_lag=0.0)
     assert len(found.rehearsal.deaths) == 1
     assert not [event for event in found.rehearsal.events if event.replica == "web-3"]
     assert {entry.outcome for entry in found.rehearsal.entries} >= {Outcome.ANSWERED}
@@ -156,7 +161,7 @@ def test_a_unix_socket_and_a_death_without_a_successor() -> None:
 @pytest.mark.skipif(pidns.why_not() is not None, reason=str(pidns.why_not()))
 def test_a_shell_as_pid_1_shows_itself() -> None:
     command = ("dash", "-c", f"{UVICORN}; true")
-    found = rehearsed(
+    found = patiently(
         Service(name="web", command=command, pid1=True, grace_period=1.0), restarts=1, rate=20.0
     )
     (death,) = found.rehearsal.deaths
@@ -167,7 +172,7 @@ def test_a_shell_as_pid_1_shows_itself() -> None:
 
 @pytest.mark.skipif(pidns.why_not() is not None, reason=str(pidns.why_not()))
 def test_the_exec_form_as_pid_1() -> None:
-    found = rehearsed(OURS, restarts=1, rate=20.0, pid1=True)
+    found = patiently(OURS, restarts=1, rate=20.0, pid1=True)
     found.assert_nothing_lost()
 
 
@@ -177,7 +182,7 @@ def test_a_service_that_does_not_become_ready() -> None:
         command=(sys.executable, "-c", "raise SystemExit('{port}')"),
         restart_policy=RestartPolicy.NEVER,
     )
-    found = rehearsed(service)
+    found = patiently(service)
     assert (found.verdict.judgement, found.verdict.diagnoses[0].cause) == (Judgement.FAILED, Cause.CRASHES)
     assert found.rehearsal.entries == ()
 
@@ -280,7 +285,7 @@ def test_what_would_be_run_is_said_first_and_a_dry_run_is_all_of_it(
 
 
 def test_a_replica_that_dies_alone_is_judged_by_what_came_while_it_was_listed() -> None:
-    found = rehearsed(OURS, replicas=1, once=True, rate=40.0, max_lateness=60.0)
+    found = patiently(OURS, replicas=1, once=True, rate=40.0)
     found.assert_nothing_lost()
     assert len(found.rehearsal.deaths) == 1
 
