@@ -18,6 +18,9 @@ _BAR: Final = 1.3
 _THEIRS: Final = "import uvicorn, starlette, prometheus_client"
 _OURS: Final = ("import graceful", "from graceful import Runtime")
 _TIMEOUT_SECONDS: Final = 30.0
+# What it takes to run a service, and how many modules of the rehearsal, or of its extra alone, came with it.
+_RUN: Final = "import graceful.cli.run, graceful.runtime, graceful.servers.owned"
+_EXTRA: Final = ("graceful.rehearse", "graceful.cli.rehearse", "yaml", "websockets")
 
 
 def measure(*, quick: bool) -> Iterator[Figure]:
@@ -37,10 +40,21 @@ def measure(*, quick: bool) -> Iterator[Figure]:
             spread=f"{span(seconds, scale=1e3)} to {span(theirs, scale=1e3)} ms; of medians {medians:.3g}",
             detail={"graceful_seconds": seconds, "others_seconds": theirs},
         )
+    count = f"import sys; print(sum(name.startswith({_EXTRA!r}) for name in sys.modules))"
+    yield Figure(
+        name="modules of the extra `rehearse` that `graceful run` imports",
+        measured=_printed(f"{_RUN}\n{count}", _RUN),
+        bar=0.0,
+        spread="of " + ", ".join(_EXTRA),
+    )
 
 
 def _seconds(statement: str) -> float:
     program = f"import time; began = time.perf_counter()\n{statement}\nprint(time.perf_counter() - began)"
+    return _printed(program, statement)
+
+
+def _printed(program: str, statement: str) -> float:
     command = [sys.executable, "-c", program]
     try:
         done = subprocess.run(

@@ -18,7 +18,7 @@ from graceful import signals
 from graceful.cli.rehearse_options import WRONG_USAGE, parser
 from graceful.errors import GracefulError
 from graceful.rehearse import manifest
-from graceful.rehearse.asserting import of_app
+from graceful.rehearse.asserting import of_app, of_command
 from graceful.rehearse.figures import Judged
 from graceful.rehearse.judging import judge
 from graceful.rehearse.machine import as_json, as_junit
@@ -161,7 +161,7 @@ def _split(text: str) -> list[str]:
 
 def _of_words(words: Sequence[str], options: argparse.Namespace) -> Service:
     is_app = len(words) == 1 and re.fullmatch(r"[\w.]+:[\w.]+", words[0]) is not None
-    return _of_app(words[0], options) if is_app else _of_command(words)
+    return _of_app(words[0], options) if is_app else of_command(words)
 
 
 def _of_app(target: str, options: argparse.Namespace) -> Service:
@@ -173,15 +173,6 @@ def _of_app(target: str, options: argparse.Namespace) -> Service:
         command = ("-m", "graceful", "run", target, "--uds", SOCKET, "--no-access-log")
         service = replace(service, command=(sys.executable, *command))
     return service
-
-
-def _of_command(words: Sequence[str]) -> Service:
-    if not any("{port}" in word or "{socket}" in word for word in words):
-        message = (
-            f"found {shlex.join(words)!r}; expected {{port}} in it, which stands for each replica's port"
-        )
-        raise GracefulError(message)
-    return Service(name=Path(words[0]).name, command=tuple(words))
 
 
 def _overruled(service: Service, options: argparse.Namespace) -> Service:

@@ -15,6 +15,7 @@ from graceful.rehearse.figures import Judged
 from graceful.rehearse.judging import judge
 from graceful.rehearse.model import (
     PORT,
+    SOCKET,
     HttpGet,
     Judgement,
     LoadPlan,
@@ -68,9 +69,21 @@ def service_of(target: object) -> Service:
     if isinstance(target, str) and "{port}" not in target:
         return of_app(target)
     if isinstance(target, str | Sequence):
-        words = shlex.split(target) if isinstance(target, str) else [str(word) for word in target]
-        return Service(name=Path(words[0]).name, command=tuple(words))
+        return of_command(shlex.split(target) if isinstance(target, str) else [str(word) for word in target])
     return of_app(_path_of(target))
+
+
+def of_command(words: Sequence[str]) -> Service:
+    """The command, named after its program or, of `python -m`, after its module. Raises GracefulError where
+    it cannot be told where to listen.
+    """
+    if not any(place in word for word in words for place in (PORT, SOCKET)):
+        message = f"found {shlex.join(words)!r}; expected {PORT} in it, which stands for each replica's port"
+        raise GracefulError(message)
+    name = Path(words[0]).name
+    if name.startswith("python") and words[1:2] == ["-m"] and words[2:]:
+        name = words[2]
+    return Service(name=name, command=tuple(words))
 
 
 def of_app(path: str, *, lame_duck: float = _LAME_DUCK, grace_period: float = _GRACE_PERIOD) -> Service:

@@ -200,6 +200,7 @@ def test_an_option_that_there_is_not() -> None:
 def test_how_a_target_is_started() -> None:
     assert service_of(held_app.app).command[4].endswith("held_app:app")
     assert service_of(["serve", "{port}"]).command == ("serve", "{port}")
+    assert service_of("python3 -m uvicorn a:b --port {port}").name == "uvicorn"
     assert service_of("a:b").name == "a"
     with pytest.raises(GracefulError, match="which no module has as a global"):
         service_of(object())
