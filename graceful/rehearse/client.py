@@ -34,7 +34,9 @@ class EndedError(Exception):
 
 
 class Connection:
-    """A connection to one address, opened by its first request and kept for as long as HTTP allows."""
+    """A connection to one address, opened by its first request, if not before, and kept for as long as HTTP
+    allows.
+    """
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -44,6 +46,12 @@ class Connection:
         self._answers = 0
         self._begun = False  # of the present answer at least one byte has come
         self._ended = False  # the server has sent its end
+
+    async def open(self) -> Wire:
+        """Connect, unless that is done, without sending anything. Raises what `open_wire` does."""
+        if self._wire is None:
+            self._wire = await open_wire(self.address)
+        return self._wire
 
     async def ask(self, request: RequestSpec, *, within: float) -> Result:
         """Send `request` and judge its answer, within so many seconds. Whatever the server does is in the
@@ -109,7 +117,7 @@ class Connection:
     async def _exchange(self, request: RequestSpec, *, keep: bool = True) -> tuple[int, bytes]:
         if self._spent:
             raise EndedError
-        wire = self._wire = self._wire or await open_wire(self.address)
+        wire = await self.open()
         first, rest = self._spelled(request)
         # The last thing before it is sent, as it may end at any moment.
         if self._answers and not wire.is_quiet():

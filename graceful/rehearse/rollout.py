@@ -131,6 +131,10 @@ class Rollout:
                     replica.close()
         return self._written(began)
 
+    def address_of(self, replica: str) -> Address:
+        """Where the replica that events call so listens, or listened. Raises KeyError."""
+        return self._by_name[replica].address
+
     async def _rehearse(self) -> None:
         if not await self._add(self._plan.replicas):
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import functools
 import json
@@ -21,16 +22,20 @@ from graceful.rehearse import pidns
 from graceful.rehearse.asserting import rehearsed, service_of
 from graceful.rehearse.model import (
     Cause,
+    Event,
     Happening,
     Hold,
     HoldKind,
     Judgement,
     Outcome,
+    Plan,
     RequestSpec,
     RestartPolicy,
     Service,
 )
 from graceful.rehearse.requests import RequestError, hold_of, request_of, requests_in
+from graceful.rehearse.rollout import Rollout
+from graceful.rehearse.wires import Address
 from tests.rehearse import held_app
 
 HERE = Path(__file__).parent
@@ -156,6 +161,18 @@ def test_a_unix_socket_and_a_death_without_a_successor() -> None:
     assert len(found.rehearsal.deaths) == 1
     assert not [event for event in found.rehearsal.events if event.replica == "web-3"]
     assert {entry.outcome for entry in found.rehearsal.entries} >= {Outcome.ANSWERED}
+
+
+def test_who_watches_can_ask_where_a_replica_listens() -> None:
+    addresses: dict[str, Address] = {}
+
+    def hear(event: Event) -> None:
+        addresses[event.replica] = rollout.address_of(event.replica)
+
+    rollout = Rollout(Plan(service=service_of(OURS), restarts=0, settle=0.0), hear)
+    asyncio.run(rollout.run())
+    assert set(addresses) == {"held_app-1", "held_app-2"}
+    assert addresses["held_app-1"].port != addresses["held_app-2"].port
 
 
 @pytest.mark.skipif(pidns.why_not() is not None, reason=str(pidns.why_not()))
