@@ -1,3 +1,3 @@
-"""A service is replaced while people use it, twice: under plain uvicorn, and under `graceful run`. `python -m
+"""A service is replaced while people use it, twice: under `graceful run`, and under plain uvicorn. `python -m
 demo`.
 """

@@ -1,73 +1,123 @@
-"""`python -m demo`: 0 if nothing was lost under `graceful run`, and its process ended by itself."""
+"""`python -m demo`: `graceful rehearse`, introduced and explained. 0 if nothing was lost under `graceful
+run`. Its last line is the path of a page that shows all of it.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import os
+import re
+import shlex
+import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
-from demo.act import RATE, REMOVAL_LAG, Act, Result, ending
-from demo.paper import Paper
-from rig.client import Outcome
-from rig.replica import NotReadyError, graceful_run, uvicorn
+from demo.paper import WIDTH, Paper
+
+PAGE: Final = Path("build", "demo.html")
 
 _APP: Final = "rig.service:app"
-_LAME_DUCK: Final = 3.0
+_REMOVAL_LAG: Final = 1.5
+_RESTARTS: Final = 2
+_RATE: Final = 100
+_MAX_LATENESS: Final = 0.3  # a machine that does other things too can show it all the same
+_REQUESTS: Final = (
+    "GET /fast *5",
+    "GET /slow?seconds=0.6 *2",
+    "GET /stream?seconds=0.4 *2",
+    "POST /upload 32KiB",
+)
 
 
 def main() -> int:
-    """Play both, set them side by side, and say what it means."""
-    paper, good = Paper(), False
+    """Say what is about to be seen, show it, and say what it means."""
+    paper, pieces = Paper(), rehearsal()
     _introduce(paper)
-    try:
-        paper.heading("1. uvicorn, as it comes:  uvicorn service:app")
-        plain = asyncio.run(Act(uvicorn(_APP), paper).play())
-        paper.heading(f"2. The same service:  graceful run service:app --lame-duck {_LAME_DUCK:g}")
-        ours = asyncio.run(Act(graceful_run(_APP, lame_duck=_LAME_DUCK), paper).play())
-    except* (NotReadyError, TimeoutError) as problems:
-        print(f"The demo cannot go on: {problems.exceptions[0]}", file=sys.stderr)
-    else:
-        good = ours.lost == 0 and ours.exit.code == 0
-        _compare(paper, plain, ours)
-        _conclude(paper, plain, ours, good=good)
-    return 0 if good else 1
+    paper.quote(spelled(pieces))
+    print(flush=True)
+    PAGE.parent.mkdir(exist_ok=True)
+    told, code = _told([word for piece in pieces for word in piece])
+    print(told, end="", flush=True)
+    lost, sent = side_by_side(told, "lost"), side_by_side(told, "requests")
+    if not lost or not sent:
+        print("The demo cannot go on: nothing could be rehearsed.", file=sys.stderr)
+        return code or 1
+    _conclude(paper)
+    ours, theirs = (f"{part} of {whole}" for part, whole in zip(lost, sent, strict=True))
+    paper.verdict(f"Lost: {ours} under graceful run, {theirs} under uvicorn.", good=code == 0)
+    if code != 0:
+        paper.prose("But the verdict over graceful run is not what it should be; see above why.")
+    print(flush=True)
+    paper.prose("The same as a page, with a picture of each end:")
+    print(PAGE)
+    return code
+
+
+def rehearsal() -> list[list[str]]:
+    """The command, an option beside its value, with the programs of this Python: to be typed where this is
+    run.
+    """
+    programs = Path(os.path.relpath(Path(sys.executable).parent))
+    return [
+        [str(programs / "graceful"), "rehearse"],
+        ["--restarts", str(_RESTARTS)],
+        ["--removal-lag", f"{_REMOVAL_LAG:g}"],
+        ["--rate", str(_RATE)],
+        ["--max-lateness", f"{_MAX_LATENESS:g}"],
+        *(["--request", request] for request in _REQUESTS),
+        ["--readiness", "/ready"],
+        ["--against", f"{programs / 'uvicorn'} {_APP} --port {{port}} --no-access-log"],
+        ["--html", str(PAGE)],
+        [_APP],
+    ]
+
+
+def spelled(pieces: Sequence[Sequence[str]]) -> str:
+    """As a shell takes them: lines as long as the paper is wide, or a piece that is longer."""
+    lines = [""]
+    for piece in map(shlex.join, pieces):
+        if lines[-1] and len(f"  {lines[-1]} {piece} \\") > WIDTH:
+            lines.append(f"  {piece}")
+        else:
+            lines[-1] += f" {piece}" if lines[-1] else piece
+    return " \\\n".join(lines)
+
+
+def side_by_side(told: str, label: str) -> tuple[str, str] | None:
+    """The cells of a row of the table that `graceful rehearse` ends with, where it has come to that."""
+    found = re.search(rf"^  {label} +([\d,]+) +([\d,]+)$", told, re.MULTILINE)
+    return None if found is None else (found[1], found[2])
+
+
+def _told(command: Sequence[str]) -> tuple[str, int]:
+    """What the command has said in the end, and its exit code. Its progress is seen while it goes on."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            told, _ = process.communicate()
+        except KeyboardInterrupt:  # it has had the same Ctrl-C, and ends what it has started
+            process.wait()
+            raise
+    return told, process.returncode
 
 
 def _introduce(paper: Paper) -> None:
     paper.heading("A service is replaced while people use it")
     paper.prose(
-        f"""A deployment stops the old copy of a service and starts a new one. The old one is told by a
-        signal, SIGTERM. The load balancer is told too, but {REMOVAL_LAG:g} seconds later; until then it
+        f"""A deployment starts a new copy of a service, and stops an old one. The old one is told by a
+        signal, SIGTERM. The load balancer is told too, but {_REMOVAL_LAG:g} seconds later; until then it
         goes on sending. So it is in Kubernetes and behind most load balancers: nobody waits for the
         other.""",
-        f"""Meanwhile {RATE:g} requests a second come in: quick ones, slow ones, streamed answers and
-        uploads, half of them on connections that are kept open. Each # is two requests answered, each x
-        two lost. Times are seconds after the signal.""",
+        f"""Here this happens to two copies of a sample service, one after the other, while {_RATE}
+        requests a second come in: quick ones, slow ones, streamed answers and uploads, half of them on
+        connections that are kept open. First the service runs under `graceful run`, then, with not a
+        line of it changed, under plain uvicorn. This is the command, which plays all of it, the load
+        balancer too, in less than half a minute:""",
     )
+    print(flush=True)
 
 
-def _compare(paper: Paper, plain: Result, ours: Result) -> None:
-    paper.heading("Side by side")
-    paper.row("", "uvicorn", "graceful run")
-    both = (plain, ours)
-    paper.row("requests sent", *(str(len(result.entries)) for result in both))
-    paper.row("answered", *(str(result.outcomes[Outcome.ANSWERED]) for result in both))
-    paper.row("lost", *(str(result.lost) for result in both))
-    for outcome in Outcome:
-        if outcome is not Outcome.ANSWERED and any(result.outcomes[outcome] for result in both):
-            paper.row(f"  {outcome}", *(str(result.outcomes[outcome]) for result in both))
-    paper.row("in flight at the signal, and answered", *(_in_flight(result) for result in both))
-    paper.row("signal to exit", *(f"{result.seconds:.1f} s" for result in both))
-    paper.row("the process ended", *(ending(result.exit) for result in both))
-
-
-def _in_flight(result: Result) -> str:
-    return f"{sum(not entry.lost for entry in result.in_flight)} of {len(result.in_flight)}"
-
-
-def _conclude(paper: Paper, plain: Result, ours: Result, *, good: bool) -> None:
-    paper.heading("What graceful run wrote in its log about the end")
-    paper.quote(ours.log)
+def _conclude(paper: Paper) -> None:
     paper.heading("What made the difference")
     paper.prose(
         """uvicorn closes its door as soon as the signal comes: whoever is still sent there finds it
@@ -77,10 +127,6 @@ def _conclude(paper: Paper, plain: Result, ours: Result, *, good: bool) -> None:
         it is over, and nobody comes any more, the door is closed, what is in flight is finished, and
         the process ends."""
     )
-    counts = [f"{result.lost} of {len(result.entries)}" for result in (plain, ours)]
-    paper.verdict(f"Lost: {counts[0]} under uvicorn, {counts[1]} under graceful run.", good=good)
-    if ours.exit.code != 0:
-        paper.prose(f"But graceful run should have ended with exit code 0; it ended {ending(ours.exit)}.")
 
 
 if __name__ == "__main__":
