@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from benchmarks import backlog, cpu, crowd, doctor, exits, imports, memory, middleware, rolling
 from benchmarks.figures import Figure, Mark, MeasurementError, table
+from graceful.errors import GracefulError
 from rig.replica import NotReadyError
 
 
@@ -35,6 +36,11 @@ _MEASUREMENTS: Final[Mapping[str, Measurement]] = {
     "rolling": rolling.measure,
 }
 
+_PROBLEMS: Final = (
+    *(MeasurementError, NotReadyError, GracefulError),
+    *(OSError, subprocess.SubprocessError),
+)
+
 
 def main() -> int:
     """0: every bar is reached; 1: one is missed; 2: one could not be measured, or not for sure."""
@@ -48,7 +54,7 @@ def main() -> int:
         print(f"measuring: {name}", file=sys.stderr, flush=True)
         try:
             figures.extend(_MEASUREMENTS[name](quick=options.quick))
-        except* (MeasurementError, NotReadyError, OSError, subprocess.SubprocessError) as problems:
+        except* _PROBLEMS as problems:
             failed = True
             for problem in _leaves(problems):
                 print(f"{name} could not be measured: {problem!r}", file=sys.stderr, flush=True)

@@ -10,14 +10,16 @@ from typing import Final
 
 from benchmarks.apps.slow import BLOCKED
 from benchmarks.figures import Figure, MeasurementError, shares
-from rig.client import HOST, Connection, Outcome, Request
-from rig.replica import Command, Replica, graceful_run, uvicorn
+from graceful.rehearse.client import Connection
+from graceful.rehearse.model import Outcome, RequestSpec, Service
+from graceful.rehearse.wires import HOST, Address
+from rig.replica import Replica, graceful_run, uvicorn
 
 _CONNECTIONS: Final = 100
 _BLOCKED_SECONDS: Final = 1.0
 _WITHIN_SECONDS: Final = 10.0
 _APP: Final = "benchmarks.apps.slow:app"
-_REQUEST: Final = Request(kind="queued", target="/", expected=b"ok")
+_REQUEST: Final = RequestSpec(expected=b"ok")
 
 
 def measure(*, quick: bool) -> Iterator[Figure]:
@@ -27,12 +29,12 @@ def measure(*, quick: bool) -> Iterator[Figure]:
         if importlib.util.find_spec(loop) is None:
             continue
         candidates = ((graceful_run(_APP, "--loop", loop), 0.0), (uvicorn(_APP, "--loop", loop), None))
-        for command, bar in candidates:
+        for service, bar in candidates:
             outcomes: Counter[Outcome] = Counter()
             for _ in range(rounds):
-                outcomes += asyncio.run(_outcomes(command))
+                outcomes += asyncio.run(_outcomes(service))
             yield Figure(
-                name=f"unanswered of {_CONNECTIONS} queued, {loop}: {command.name}",
+                name=f"unanswered of {_CONNECTIONS} queued, {loop}: {service.name}",
                 measured=(outcomes.total() - outcomes[Outcome.ANSWERED]) / rounds,
                 bar=bar,
                 spread=f"{shares(outcomes)} in {rounds} rounds",
@@ -40,24 +42,24 @@ def measure(*, quick: bool) -> Iterator[Figure]:
             )
 
 
-async def _outcomes(command: Command) -> Counter[Outcome]:
+async def _outcomes(service: Service) -> Counter[Outcome]:
     now = asyncio.get_running_loop().time
-    with Replica(command) as replica:
+    with Replica(service) as replica:
         await asyncio.to_thread(replica.wait_until_ready)
         reader, writer = await asyncio.open_connection(HOST, replica.port)
         writer.write(f"GET /block?{_BLOCKED_SECONDS} HTTP/1.1\r\nhost: {HOST}\r\n\r\n".encode())
         await reader.readuntil(BLOCKED)
         blocked_at = now()
-        connections = [Connection(replica.port) for _ in range(_CONNECTIONS)]
+        connections = [Connection(Address(port=replica.port)) for _ in range(_CONNECTIONS)]
         for connection in connections:
             await connection.open()
-        asks = (connection.ask(_REQUEST, timeout=_WITHIN_SECONDS) for connection in connections)
+        asks = (connection.ask(_REQUEST, within=_WITHIN_SECONDS) for connection in connections)
         asking = [asyncio.create_task(ask) for ask in asks]
         await asyncio.sleep(0)  # each sends its request: a socket that is connected takes so little at once
         if replica.terminate() - blocked_at > _BLOCKED_SECONDS / 2:
             message = "the machine is too busy: the loop may have turned again before the signal came"
             raise MeasurementError(message)
-        verdicts = await asyncio.gather(*asking)
+        results = await asyncio.gather(*asking)
         writer.close()
         await asyncio.wrap_future(replica.exit)
-        return Counter(verdict.outcome for verdict in verdicts)
+        return Counter(result.outcome for result in results)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Final, Self, cast
 
 from benchmarks.figures import MeasurementError
-from rig.client import HOST
+from graceful.rehearse.wires import HOST
 
 _REQUEST: Final = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: benchmarks\r\naccept: */*\r\n\r\n"
 _OK: Final = b"HTTP/1.1 200 "

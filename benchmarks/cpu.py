@@ -13,7 +13,8 @@ from typing import Final
 from benchmarks.blast import Blast
 from benchmarks.figures import Figure, MeasurementError, span
 from benchmarks.rounds import interleaved
-from rig.replica import Command, Replica, graceful_run, uvicorn
+from graceful.rehearse.model import Service
+from rig.replica import Replica, graceful_run, uvicorn
 
 _ROUNDS: Final = 12
 _BAR: Final = 1.02
@@ -29,8 +30,8 @@ _APP: Final = "benchmarks.apps.hello:app"
 def measure(*, quick: bool) -> Iterator[Figure]:
     """Against uvicorn in pairs, less by how much uvicorn deviates from itself in the same rounds."""
     options = _loop_and_parser()
-    commands = (uvicorn(_APP, *options), graceful_run(_APP, *options), uvicorn(_APP, *options))
-    rounds = [_round(commands) for _ in range(3 if quick else _ROUNDS)]
+    services = (uvicorn(_APP, *options), graceful_run(_APP, *options), uvicorn(_APP, *options))
+    rounds = [_round(services) for _ in range(3 if quick else _ROUNDS)]
     ratios, itself = ([_ratio(turns[which], turns[0]) for turns in rounds] for which in (1, 2))
     theirs, ours, _ = ([statistics.median(turns[which]) for turns in rounds] for which in range(3))
     ratio, spread = statistics.median(ratios), statistics.median(abs(value - 1.0) for value in itself)
@@ -55,14 +56,14 @@ def _loop_and_parser() -> tuple[str, ...]:
     return ("--loop", loop, "--http", parser)
 
 
-def _round(commands: Sequence[Command]) -> list[list[float]]:
+def _round(services: Sequence[Service]) -> list[list[float]]:
     """What one request costs each of these, started afresh, in many turns that are short beside the machine's
     moods.
     """
     with contextlib.ExitStack() as stack:
         measures = []
-        for command in commands:
-            replica = stack.enter_context(Replica(command))
+        for service in services:
+            replica = stack.enter_context(Replica(service))
             replica.wait_until_ready()
             blast = stack.enter_context(Blast(replica.port, connections=_CONNECTIONS))
             blast.ask(_WARM_UP)

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from benchmarks.figures import Figure, MeasurementError, span
-from benchmarks.flight import sleep, until_in_flight
+from benchmarks.flight import answered, sleep, until_in_flight
 from benchmarks.rounds import interleaved
-from rig.client import Connection, Outcome
-from rig.replica import Command, Replica, graceful_run, uvicorn
+from graceful.rehearse.client import Connection
+from graceful.rehearse.model import Outcome, Service
+from graceful.rehearse.wires import Address
+from rig.replica import Replica, graceful_run, uvicorn
 
 _ROUNDS: Final = 20
 _APP: Final = "benchmarks.apps.slow:app"
@@ -36,9 +38,9 @@ def measure(*, quick: bool) -> Iterator[Figure]:
     yield _ratio("last response to exit, against uvicorn", _after_last_response, rounds, _AFTER_RESPONSE_BAR)
 
 
-def _ratio(name: str, seconds: Callable[[Command], float], rounds: int, bar: float) -> Figure:
-    commands = (graceful_run(_APP), uvicorn(_APP))
-    ours, theirs = interleaved(rounds, [functools.partial(seconds, command) for command in commands])
+def _ratio(name: str, seconds: Callable[[Service], float], rounds: int, bar: float) -> Figure:
+    services = (graceful_run(_APP), uvicorn(_APP))
+    ours, theirs = interleaved(rounds, [functools.partial(seconds, service) for service in services])
     return Figure(
         name=name,
         measured=statistics.median(ours) / statistics.median(theirs),
@@ -49,31 +51,31 @@ def _ratio(name: str, seconds: Callable[[Command], float], rounds: int, bar: flo
     )
 
 
-def _idle(command: Command) -> float:
-    with Replica(command) as replica:
+def _idle(service: Service) -> float:
+    with Replica(service) as replica:
         replica.wait_until_ready()
         time.sleep(random.uniform(_TICK_SECONDS, 2 * _TICK_SECONDS))  # noqa: S311 - see above
         signalled = replica.terminate()
         return replica.exit.result(_EXIT_WITHIN_SECONDS).at - signalled
 
 
-def _after_last_response(command: Command) -> float:
-    with Replica(command) as replica:
+def _after_last_response(service: Service) -> float:
+    with Replica(service) as replica:
         replica.wait_until_ready()
-        answered = asyncio.run(_last_response(replica))
-        return replica.exit.result(_EXIT_WITHIN_SECONDS).at - answered
+        last = asyncio.run(_last_response(replica))
+        return replica.exit.result(_EXIT_WITHIN_SECONDS).at - last
 
 
 async def _last_response(replica: Replica) -> float:
     """A request is in flight, the signal comes; returns when the last byte of its answer has come, on the
     monotonic clock.
     """
-    connection = Connection(replica.port)
-    asking = asyncio.create_task(connection.ask(sleep(_REQUEST_SECONDS), timeout=_EXIT_WITHIN_SECONDS))
+    connection = Connection(Address(port=replica.port))
+    asking = asyncio.create_task(answered(connection, sleep(_REQUEST_SECONDS), within=_EXIT_WITHIN_SECONDS))
     await until_in_flight(replica.port, 1)
     replica.terminate()
-    verdict = await asking
-    if verdict.outcome is not Outcome.ANSWERED:
-        message = f"{replica.command.name}: the request in flight was not answered: {verdict}"
+    result, at = await asking
+    if result.outcome is not Outcome.ANSWERED:
+        message = f"{replica.service.name}: the request in flight was not answered: {result}"
         raise MeasurementError(message)
-    return connection.heard_at
+    return at

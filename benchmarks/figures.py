@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from rig.client import Outcome
+from graceful.rehearse.model import Outcome
 
 
 class MeasurementError(Exception):

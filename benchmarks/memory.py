@@ -11,7 +11,8 @@ from typing import Final
 from benchmarks.blast import Blast
 from benchmarks.figures import Figure, MeasurementError, span
 from benchmarks.rounds import interleaved
-from rig.replica import Command, Replica, graceful_run, uvicorn
+from graceful.rehearse.model import Service
+from rig.replica import Replica, graceful_run, uvicorn
 
 _ROUNDS: Final = 5
 _BAR: Final = 4.0
@@ -22,8 +23,8 @@ _KIB_PER_MIB: Final = 1024.0
 
 def measure(*, quick: bool) -> Iterator[Figure]:
     """Over the same app under uvicorn in a process that imports prometheus_client itself."""
-    commands = (graceful_run("benchmarks.apps.hello:app"), uvicorn("benchmarks.apps.metered:app"))
-    measures = [functools.partial(_mebibytes, command) for command in commands]
+    services = (graceful_run("benchmarks.apps.hello:app"), uvicorn("benchmarks.apps.metered:app"))
+    measures = [functools.partial(_mebibytes, service) for service in services]
     ours, theirs = interleaved(2 if quick else _ROUNDS, measures)
     yield Figure(
         name="memory after load, over uvicorn and prometheus_client",
@@ -35,9 +36,9 @@ def measure(*, quick: bool) -> Iterator[Figure]:
     )
 
 
-def _mebibytes(command: Command) -> float:
+def _mebibytes(service: Service) -> float:
     """Resident memory after the load, while the server still runs."""
-    with Replica(command) as replica:
+    with Replica(service) as replica:
         replica.wait_until_ready()
         with Blast(replica.port, connections=_CONNECTIONS) as blast:
             blast.ask(_REQUESTS)

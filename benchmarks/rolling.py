@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
-from benchmarks.figures import Figure, span
-from rig.client import Connection, Request
-from rig.fleet import Fleet, Restart
-from rig.load import Entry, Load
+from benchmarks.figures import Figure, MeasurementError, span
+from benchmarks.idlers import LEAD, Idlers
+from graceful.rehearse.figures import lasted
+from graceful.rehearse.judging import judge
+from graceful.rehearse.load import lateness
+from graceful.rehearse.model import Entry, LoadPlan, Plan, Service
 from rig.mix import mixed
-from rig.replica import Command, graceful_run, uvicorn
+from rig.replica import graceful_run, uvicorn
 
-_REPLICAS: Final = 3
 _RESTARTS: Final = 10
-_RATE: Final = 300.0
-_KEPT: Final = 66
 _LAME_DUCK: Final = 3.0
 _REMOVAL_LAG: Final = 2.0
-_SETTLE_SECONDS: Final = 1.0
+_LOAD: Final = LoadPlan(rate=300.0, requests=mixed(), kept=66)
 _LATE_SECONDS: Final = 0.1  # later than this, and it was not the load that we say it was
-
-# Connections that stay idle through the whole lame duck: how long after it each is used again. The
-# first comes at the very moment of its end.
-_WAKE_AFTER_SECONDS: Final = (0.0, 0.01, 0.1, 0.2, 0.3, 0.4)
-_QUICK: Final = Request(kind="after idling", target="/fast", expected=b"fast")
 
 
 def measure(*, quick: bool) -> Iterator[Figure]:
@@ -37,73 +32,51 @@ def measure(*, quick: bool) -> Iterator[Figure]:
         ("wrapped, under uvicorn", uvicorn("rig.wrapped:app", lame_duck=_LAME_DUCK), 0.0),
         ("plain uvicorn", uvicorn("rig.service:app"), None),
     )
-    for name, command, bar in candidates:
-        yield asyncio.run(_figure(f"lost in {restarts} rolling restarts: {name}", command, restarts, bar))
+    for name, service, bar in candidates:
+        yield asyncio.run(_figure(f"lost in {restarts} rolling restarts: {name}", service, restarts, bar))
 
 
-async def _figure(name: str, command: Command, restarts: int, bar: float | None) -> Figure:
-    async with Fleet(command, _REPLICAS) as fleet:
-        load = Load(fleet.endpoints, mixed, rate=_RATE, kept=_KEPT)
-        done = await _roll(fleet, load, restarts)
-    ledger, codes = load.ledger, Counter(restart.exit.code for restart in done)
-    losses = [(entry, fleet.after_signal(entry)) for entry in ledger.lost]
+async def _figure(name: str, service: Service, restarts: int, bar: float | None) -> Figure:
+    plan = Plan(
+        service=replace(service, pre_stop=LEAD),
+        replicas=3,
+        restarts=restarts,
+        removal_lag=LEAD + _REMOVAL_LAG,  # it counts from the decision, preStop included
+        load=_LOAD,
+    )
+    idlers = Idlers(plan, lame_duck=_LAME_DUCK)
+    seen = await idlers.rehearse()
+    if len(seen.deaths) < restarts:
+        message = f"{len(seen.deaths)} of {restarts} restarts took place: {judge(seen).why}"
+        raise MeasurementError(message)
+    entries = [*seen.entries, *idlers.entries]
+    losses = [entry for entry in entries if entry.outcome.lost]
+    codes, seconds = Counter(death.code for death in seen.deaths), lasted(seen)
     return Figure(
         name=name,
         measured=len(losses),
         bar=bar,
-        sound=ledger.lateness(0.99) <= _LATE_SECONDS,
-        spread=f"of {len(ledger.entries)}; sent late by {ledger.lateness(0.99) * 1e3:.0f} ms at most (99 %)",
-        notes=[
-            f"exit codes {dict(codes)}, {span([restart.seconds for restart in done])} s after the signal",
-            *_by_outcome(losses),
-        ],
+        sound=seen.lateness <= _LATE_SECONDS,
+        spread=f"of {len(entries)}; sent late by {seen.lateness * 1e3:.0f} ms at most (99 %)",
+        notes=[f"exit codes {dict(codes)}, {span(seconds)} s after the signal", *_by_outcome(losses)],
         detail={
-            "requests": len(ledger.entries),
-            "requests_by_kind": Counter(entry.kind for entry in ledger.entries),
-            "on_kept_connections": sum(entry.kept for entry in ledger.entries),
-            "late_seconds": {"99 %": ledger.lateness(0.99), "most": ledger.lateness(1.0)},
+            "requests": len(entries),
+            "requests_by_kind": Counter(entry.kind for entry in entries),
+            "on_kept_connections": sum(entry.kept for entry in entries),
+            "ended_while_idle": idlers.ended,
+            "late_seconds": {"99 %": seen.lateness, "most": lateness(list(seen.entries), 1.0)},
             "exit_codes": codes,
-            "exit_seconds": [restart.seconds for restart in done],
-            "losses": [_loss(entry, after) for entry, after in losses],
+            "exit_seconds": seconds,
+            "losses": [_loss(entry) for entry in losses],
         },
     )
 
 
-async def _roll(fleet: Fleet, load: Load, restarts: int) -> list[Restart]:
-    """Restart under load; on return the load is over."""
-    stop, done = asyncio.Event(), []
-    async with asyncio.TaskGroup() as group:
-        group.create_task(load.run(stop))
-        await asyncio.sleep(_SETTLE_SECONDS)
-        for _ in range(restarts):
-            sleepers = [load.connection(fleet.oldest.port) for _ in _WAKE_AFTER_SECONDS]
-            await asyncio.gather(*(_use(load, connection, at=0.0) for connection in sleepers))
-            ends = asyncio.get_running_loop().time() + _LAME_DUCK
-            asleep = [
-                group.create_task(_use(load, connection, at=ends + after, last=True))
-                for connection, after in zip(sleepers, _WAKE_AFTER_SECONDS, strict=True)
-            ]
-            done.append(await fleet.restart(removal_lag=_REMOVAL_LAG))
-            await asyncio.wait(asleep)
-        await asyncio.sleep(_SETTLE_SECONDS)
-        stop.set()
-    return done
-
-
-async def _use(load: Load, connection: Connection, *, at: float, last: bool = False) -> None:
-    """Send a request on `connection` when the loop's clock says `at`."""
-    now = asyncio.get_running_loop().time()
-    await asyncio.sleep(at - now)
-    used = await load.ask(connection, _QUICK, kept=True, due=max(at, now))
-    if last:
-        used.close()
-
-
-def _by_outcome(losses: list[tuple[Entry, float | None]]) -> Iterator[str]:
+def _by_outcome(losses: Sequence[Entry]) -> Iterator[str]:
     """One line for each kind of loss, with the first and the last time after the signal."""
     times: dict[str, list[float | None]] = defaultdict(list)
-    for entry, after in losses:
-        times[entry.outcome].append(after)
+    for entry in losses:
+        times[entry.outcome].append(entry.after_signal)
     for outcome, seen in times.items():
         known = [after for after in seen if after is not None]
         line = f"{outcome}: {len(seen)}"
@@ -114,11 +87,11 @@ def _by_outcome(losses: list[tuple[Entry, float | None]]) -> Iterator[str]:
         yield line
 
 
-def _loss(entry: Entry, after: float | None) -> dict[str, object]:
+def _loss(entry: Entry) -> dict[str, object]:
     return {
         "outcome": entry.outcome,
         "detail": entry.detail,
         "request": entry.kind,
         "kept": entry.kept,
-        "seconds_after_signal": after,
+        "seconds_after_signal": entry.after_signal,
     }

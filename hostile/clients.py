@@ -9,8 +9,8 @@ import socket
 import struct
 from typing import Final
 
+from graceful.rehearse.wires import HOST
 from hostile.cases import Client, Seen
-from rig.client import HOST
 
 _RECEIVE_BYTES: Final = 65536
 _LITTLE_ROOM: Final = 4096  # bytes of the receive buffer, for those who stop reading

@@ -11,16 +11,16 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from graceful.rehearse.model import Outcome, RequestSpec
 from hostile.cases import RESOURCES, Case, Seen
 from hostile.clients import Peer
 from hostile.process import FAST, NotReachedError, Process, Server, started
-from rig.client import Outcome, Request
 from rig.replica import NotReadyError
 
 _WHOLE_TIMELINE: Final = ("serving", "lame_duck", "draining", "releasing", "stopped")
 _SLOW_SECONDS: Final = 2.0
 _FAST_AT_SECONDS: Final = 0.5
-_SLOW: Final = Request(kind="slow", target=f"/slow?seconds={_SLOW_SECONDS:g}", expected=b"slow")
+_SLOW: Final = RequestSpec(path=f"/slow?seconds={_SLOW_SECONDS:g}", expected=b"slow")
 _CHILD_ENDS_WITHIN_SECONDS: Final = 3.0
 _AFTER_THE_END_SECONDS: Final = 5.0
 _ENTIRELY: Final = 60.0

@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from graceful.rehearse.client import Connection
+from graceful.rehearse.model import Outcome, RequestSpec
+from graceful.rehearse.running import free_port, inherited
+from graceful.rehearse.wires import HOST, Address
 from hostile.cases import GRACE_PERIOD, LAME_DUCK, Case, Log, Sending
-from rig.client import HOST, Connection, Outcome, Request
-from rig.replica import ROOT, NotReadyError, environment_of_servers, free_port
+from rig.replica import ROOT, NotReadyError
 
-FAST: Final = Request(kind="fast", target="/fast", expected=b"fast")
+FAST: Final = RequestSpec(path="/fast", expected=b"fast")
 
 _READY_WITHIN_SECONDS: Final = 60.0
 _REACHED_WITHIN_SECONDS: Final = 30.0
@@ -141,10 +144,10 @@ class Process:
                 raise NotReadyError(message)
             await asyncio.sleep(_LOOK_SECONDS)  # nothing tells when a port is opened
 
-    async def ask(self, request: Request, *, within: float) -> Outcome:
+    async def ask(self, request: RequestSpec, *, within: float) -> Outcome:
         """What becomes of a request on a connection of its own."""
-        with contextlib.closing(Connection(self.port)) as connection:
-            return (await connection.ask(request, timeout=within)).outcome
+        with contextlib.closing(Connection(Address(port=self.port))) as connection:
+            return (await connection.ask(request, within=within)).outcome
 
     async def reach(self, line: str) -> str:
         """The ledger's first line that begins with `line`. Raises NotReachedError."""
@@ -214,9 +217,7 @@ def _environment() -> dict[str, str]:
     """As any server under test has it, but not measured: what coverage writes at the exit takes the time
     that is judged here.
     """
-    return {
-        name: value for name, value in environment_of_servers().items() if not name.startswith("COVERAGE_")
-    }
+    return {name: value for name, value in inherited().items() if not name.startswith("COVERAGE_")}
 
 
 @contextlib.asynccontextmanager

@@ -1,3 +1,3 @@
-"""What the benchmarks and the demo put around a service: load, replicas, endpoints that lag, and a sample
-service.
+"""What benchmarks and demo have beside `graceful rehearse`: a sample service, what its users ask of it, and a
+server process whose end is known exactly.
 """

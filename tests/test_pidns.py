@@ -1,4 +1,4 @@
-"""The rig's PID namespaces: an engine's statuses, signals as after a fresh start, nothing left."""
+"""PID namespaces: an engine's statuses, signals as after a fresh start, nothing left."""
 
 from __future__ import annotations
 

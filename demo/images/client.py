@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
-from rig.client import HOST
+from graceful.rehearse.wires import HOST
 
 _OK: Final = 200
 _PERIOD_SECONDS: Final = 0.05

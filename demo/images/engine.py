@@ -17,7 +17,7 @@ from typing import IO, Final
 from demo.images.cases import Case
 from demo.images.client import NotReadyError, wait_for
 from demo.images.trial import PlaceError, Stopped
-from rig.replica import free_port
+from graceful.rehearse.running import free_port
 
 NAMES: Final = ("docker", "podman")
 

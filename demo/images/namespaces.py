@@ -16,7 +16,8 @@ from typing import IO, Final
 from demo.images.cases import CASES, EXEC, Case
 from demo.images.trial import PlaceError, Stopped
 from graceful.rehearse.pidns import PidNamespace, PidNamespaceError
-from rig.replica import ROOT, environment_of_servers, free_port
+from graceful.rehearse.running import free_port, inherited
+from rig.replica import ROOT
 
 _SHELL: Final = "/bin/sh"
 _INITS: Final = ("tini", "catatonit", "dumb-init")
@@ -81,7 +82,7 @@ class Namespaces:
                     _command(case, places),
                     cwd=places["/app"],
                     env={
-                        **environment_of_servers(),
+                        **inherited(),
                         **_image_environment(),
                         **environment,
                         "PORT": str(port),

@@ -22,7 +22,8 @@ from demo.images.engine import Engine, find
 from demo.images.trial import PlaceError, Row, Terms, Verdict
 from demo.paper import WIDTH, Paper
 from graceful.rehearse import pidns
-from rig.replica import ROOT, free_port
+from graceful.rehearse.running import free_port
+from rig.replica import ROOT
 
 PATIENCE = 20.0
 SERVES = "graceful run app:app --host 0.0.0.0"

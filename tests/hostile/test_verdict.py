@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import pytest
 
+from graceful.rehearse.model import Outcome
 from hostile import paper
 from hostile.cases import ALL, Case, Client, Expectation, Log, Seen, Sending
 from hostile.clients import Peer
@@ -21,7 +22,6 @@ from hostile.play import Result
 from hostile.process import OURS
 from hostile.sequences import named, sequence
 from hostile.table import CASES, GROUPS
-from rig.client import Outcome
 from tests.pages import ROOT, rows
 
 WHOLE: Final = ("serving", "lame_duck", "draining", "releasing", "stopped")
