@@ -168,6 +168,8 @@ class Plan:
 
     `removal_lag` is how long a replica stays in the endpoint list after it was taken away. `once`: one
     replica dies and is not replaced. `settle`: for so long the load runs before the first and after the last.
+    A replica that is not ready within `ready_within` is not waited for: more than any startup probe's default
+    patience.
     """
 
     service: Service
@@ -176,6 +178,7 @@ class Plan:
     removal_lag: float = 1.0
     once: bool = False
     settle: float = 1.0
+    ready_within: float = 60.0
     load: LoadPlan = field(default_factory=LoadPlan)
 
 
