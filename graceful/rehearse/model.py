@@ -209,7 +209,7 @@ class Happening(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One happening. `probe` and `ok` say which probe and what it found; `code` how a process ended, negative
-    by that signal.
+    by that signal. Of a signal `ok` says whether it gets past the shells to the service, None: nobody knows.
     """
 
     at: float
