@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
-from benchmarks import backlog, cpu, crowd, doctor, exits, imports, memory, middleware, rolling
+from benchmarks import backlog, cpu, crowd, diagnoses, doctor, exits, imports, memory, middleware, rolling
 from benchmarks.figures import Figure, Mark, MeasurementError, table
 from rig.replica import NotReadyError
 
@@ -33,6 +33,7 @@ _MEASUREMENTS: Final[Mapping[str, Measurement]] = {
     "memory": memory.measure,
     "cpu": cpu.measure,
     "rolling": rolling.measure,
+    "diagnoses": diagnoses.measure,
 }
 
 
