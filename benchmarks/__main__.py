@@ -11,7 +11,19 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
-from benchmarks import backlog, cpu, crowd, doctor, exits, imports, memory, middleware, rolling
+from benchmarks import (
+    backlog,
+    cpu,
+    crowd,
+    diagnoses,
+    doctor,
+    exits,
+    imports,
+    memory,
+    middleware,
+    rehearsals,
+    rolling,
+)
 from benchmarks.figures import Figure, Mark, MeasurementError, table
 from graceful.errors import GracefulError
 from rig.replica import NotReadyError
@@ -34,6 +46,8 @@ _MEASUREMENTS: Final[Mapping[str, Measurement]] = {
     "memory": memory.measure,
     "cpu": cpu.measure,
     "rolling": rolling.measure,
+    "rehearsals": rehearsals.measure,
+    "diagnoses": diagnoses.measure,
 }
 
 _PROBLEMS: Final = (

@@ -12,16 +12,14 @@ from dataclasses import replace
 from typing import Any, Final
 
 from benchmarks.figures import Figure, MeasurementError, span
-from graceful.rehearse.asserting import of_app
 from graceful.rehearse.judging import judge
-from graceful.rehearse.model import PORT, LoadPlan, Plan, Rehearsal, Service
+from graceful.rehearse.model import LoadPlan, Plan, Rehearsal, Service
 from graceful.rehearse.rollout import Rollout
-from rig.replica import ROOT
+from rig.replica import ROOT, graceful_run, uvicorn
 
 _APP: Final = "benchmarks.apps.hello:app"
 _BORNE_MS: Final = 50.0
 _LAG: Final = 1.0
-_GRACE_PERIOD: Final = 30.0
 
 _PUNCTUAL: Final = LoadPlan(rate=400.0)
 _PUNCTUAL_SECONDS: Final = 30.0
@@ -96,7 +94,7 @@ def _counted_alone(restarts: int) -> dict[str, Any]:
 
 
 def _repeated(runs: int, restarts: int) -> Figure:
-    plan = Plan(service=_plain_uvicorn(), restarts=restarts, removal_lag=_LAG)
+    plan = Plan(service=replace(uvicorn(_APP), readiness=None), restarts=restarts, removal_lag=_LAG)
     seen = [_played(plan) for _ in range(runs)]
     losses = [len(each.lost) / restarts for each in seen]
     return Figure(
@@ -124,14 +122,8 @@ def _sound(seed: int, restarts: int) -> Figure:
 
 
 def _ours() -> Service:
-    return of_app(_APP, lame_duck=_LAG + 0.5, grace_period=_GRACE_PERIOD)
-
-
-def _plain_uvicorn() -> Service:
-    command = (sys.executable, "-m", "uvicorn", _APP, "--port", PORT, "--no-access-log")
-    return Service(name="uvicorn", command=command)
+    return graceful_run(_APP, lame_duck=_LAG + 0.5)
 
 
 def _played(plan: Plan) -> Rehearsal:
-    folder = str(ROOT)
-    return asyncio.run(Rollout(replace(plan, service=replace(plan.service, folder=folder))).run())
+    return asyncio.run(Rollout(plan).run())

@@ -521,8 +521,8 @@ _SIGNALS: Final = Group(
                 Sending(signum=signal.SIGTERM, at=0.1),
                 Sending(signum=signal.SIGCONT, at=6.5),
             ),
-            # It comes to its handler then, and nobody keeps when it was sent. And the healthy request may only
-            # then begin to wait: it was on its way to its sleep.
+            # It comes to its handler then; when it was sent, nobody keeps. And the healthy request may begin
+            # to wait only then, as it was on its way to its sleep.
             killed_at=12.5,
             alone=True,
             expects=Expectation(codes=_OK, healthy=False),

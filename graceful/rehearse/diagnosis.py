@@ -1,24 +1,39 @@
 """Why something was lost, or a process did not end by itself in time: one rule per cause.
 
 Each rule looks at what the rules before it have not explained. Those of a process that dies untimely, or does
-not die, come first; then what was lost by the way in which it leaves, the largest loss first.
+not die, come first; between them one that is overloaded while nobody touches it, since then it is slow to die
+too. Then what was lost by the way in which it leaves, the largest loss first.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import chain
 from typing import Final
 
-from graceful.rehearse import untimely
+from graceful.rehearse import readiness, untimely
 from graceful.rehearse.evidence import Evidence, Scene, gather
-from graceful.rehearse.findings import Finding, Rule, in_restarts, keep_serving, lame_duck, lost_as
-from graceful.rehearse.model import Cause, Diagnosis, Entry, Event, Happening, Outcome, ProbeName, Rehearsal
-from graceful.rehearse.phrasing import at_least, counted, flat, seconds
+from graceful.rehearse.findings import (
+    MOMENT,
+    Finding,
+    Rule,
+    in_restarts,
+    is_of,
+    is_race,
+    keep_serving,
+    lame_duck,
+    lost_as,
+    moment,
+    refused,
+    removal,
+    turned_away,
+    worst,
+)
+from graceful.rehearse.model import Cause, Diagnosis, Entry, Outcome, Rehearsal
+from graceful.rehearse.phrasing import at_least, flat, seconds
 
-_RACE: Final = 0.1  # seconds within which one notices that a connection ended in the moment of its use
-_MOMENT: Final = 0.25
+_MANY: Final = 0.1
 _MOST: Final = 1000  # characters
 _BROKEN: Final = frozenset({Outcome.RESET, Outcome.RESET_KEPT, Outcome.TRUNCATED})
 _WRONG: Final = frozenset({Outcome.SERVER_ERROR, Outcome.WRONG})
@@ -27,9 +42,11 @@ _WRONG: Final = frozenset({Outcome.SERVER_ERROR, Outcome.WRONG})
 def diagnose(rehearsal: Rehearsal) -> tuple[Diagnosis, ...]:
     """The causes, the first one first. Every loss is counted in exactly one of them."""
     evidence = gather(rehearsal)
-    first, evidence = _apply(untimely.RULES, evidence)
+    first, evidence = _apply((*untimely.UNPLANNED, _overloaded_all_along), evidence)
+    killed, evidence = _apply(untimely.KILLED, evidence)
     then, evidence = _apply(_RULES, evidence)
     last, _ = _apply((_unexplained,), evidence)
+    killed.sort(key=lambda finding: finding.deaths, reverse=True)
     then.sort(key=lambda finding: len(finding.losses), reverse=True)
     return tuple(
         Diagnosis(
@@ -38,7 +55,7 @@ def diagnose(rehearsal: Rehearsal) -> tuple[Diagnosis, ...]:
             way_out=flat(each.way_out, _MOST),
             losses=len(each.losses),
         )
-        for each in chain(first, then, last)
+        for each in chain(first, killed, then, last)
     )
 
 
@@ -58,15 +75,15 @@ def _exits_at_once(evidence: Evidence) -> Finding | None:
     if not scenes:
         return None
     losses = tuple(entry for scene in scenes for entry in scene.lost)
-    first = _worst(scenes)
-    needed = keep_serving(scenes, _new(losses))
+    first = worst(scenes)
+    needed = keep_serving(scenes, refused(losses))
+    serving = f"keep serving for at least {at_least(needed)} s, " if needed else ""
     signal = first.service.stop_signal
     return Finding(
         cause=Cause.EXITS_AT_ONCE,
-        seen=f"the process ended {_moment(first, first.death.ended)} after {signal}, {_removal(first)}: "
+        seen=f"the process ended {moment(first, first.death.ended)} after {signal}, {removal(first)}: "
         f"{lost_as(losses)}{in_restarts(scenes, evidence.rehearsal)}",
-        way_out=f"handle {signal}: keep serving for at least {at_least(needed)} s, finish what is in flight, "
-        f"then end ({_NO_EXIT})",
+        way_out=f"handle {signal}: {serving}finish what is in flight, then end ({_NO_EXIT})",
         losses=losses,
     )
 
@@ -74,143 +91,25 @@ def _exits_at_once(evidence: Evidence) -> Finding | None:
 _NO_EXIT: Final = "graceful run does; a preStop sleep alone covers only new connections"
 
 
-def _readiness_late(evidence: Evidence) -> Finding | None:
-    """Dying replicas whose readiness did not say so in time to keep users away from a closed door."""
-    readiness = evidence.rehearsal.plan.service.readiness
-    if readiness is None:
-        return None
-    noticed = readiness.period * readiness.failure_threshold + readiness.timeout
-    scenes, losses = [], []
-    for scene in evidence.scenes:
-        closed, not_ready = scene.closed, scene.not_ready
-        refused = _refused(scene)
-        if closed is None or not refused or (not_ready is not None and not_ready <= closed):
-            continue
-        if (not_ready is not None and _removed_late(evidence, scene)) or closed - scene.zero >= noticed:
-            scenes.append(scene)
-            losses += refused
-    if not scenes:
-        return None
-    first = _worst(scenes)
-    flipped = "never said no"
-    if first.not_ready is not None:
-        flipped = f"said no only after {seconds(first.after(first.not_ready))}"
-    return Finding(
-        cause=Cause.READINESS_LATE,
-        seen=f"listener closed {_moment(first, first.closed)} after {first.service.stop_signal}, but "
-        f"readiness {flipped}, {_removal(first)}: {lost_as(losses)}{in_restarts(scenes, evidence.rehearsal)}",
-        way_out=f"fail the readiness probe as soon as {first.service.stop_signal} comes, ask it more often "
-        f"(found every {readiness.period:g} s, {counted(readiness.failure_threshold, 'failure')} in a row), "
-        f"and keep serving for at least {at_least(keep_serving(scenes, losses))} s",
-        losses=tuple(losses),
-    )
-
-
-def _removed_late(evidence: Evidence, scene: Scene) -> bool:
-    """Whether its endpoint was there for longer than the removal takes: readiness was waited for."""
-    unlisted = scene.death.unlisted
-    lag = evidence.rehearsal.plan.removal_lag
-    return unlisted is None or unlisted > scene.death.taken_away + lag + _MOMENT
-
-
-def _readiness_late_in_life(evidence: Evidence) -> Finding | None:
-    """Replicas that nobody had taken away, and that had lost most of their users when readiness said so."""
-    losses: list[Entry] = []
-    seen: list[tuple[str, float, float]] = []
-    for event in evidence.rehearsal.events:
-        if event.what is Happening.NOT_READY and not _is_leaving(evidence, event):
-            these = _lost_before(evidence, event)
-            if these:
-                seen.append((event.replica, min(entry.sent for entry in these), event.at))
-                losses += these
-    if not seen:
-        return None
-    replica, since, flipped = seen[0]
-    bad_for = max(0.0, flipped - since)
-    return Finding(
-        cause=Cause.READINESS_LATE,
-        seen=f"{replica} had gone bad for {seconds(bad_for)} before its readiness probe said so: "
-        f"{lost_as(losses)}",
-        way_out="ask the readiness probe more often, with fewer failures in a row (periodSeconds times "
-        "failureThreshold is what users wait), and find out what made it go bad",
-        losses=tuple(losses),
-    )
-
-
-def _is_leaving(evidence: Evidence, not_ready: Event) -> bool:
-    """Whether it was no wonder: it had been taken away, or its process had ended."""
-    taken = [scene.death.taken_away for scene in evidence.scenes if _is_of(not_ready, scene)]
-    ends = [end.at for end in evidence.unplanned if end.replica == not_ready.replica]
-    return any(not_ready.at >= instant for instant in taken) or any(
-        abs(not_ready.at - instant) < _MOMENT for instant in ends
-    )
-
-
-def _lost_before(evidence: Evidence, not_ready: Event) -> list[Entry]:
-    """What was lost on a replica from its last good probe until nobody was sent there any more; nothing where
-    it was but a small part of what was sent.
-    """
-    since = max(
-        (
-            event.at
-            for event in evidence.rehearsal.events
-            if event.replica == not_ready.replica
-            and event.at < not_ready.at
-            and event.what is Happening.PROBED
-            and event.probe is ProbeName.READINESS
-            and event.ok
-        ),
-        default=evidence.rehearsal.began,
-    )
-    until = not_ready.at + evidence.rehearsal.plan.removal_lag + _MOMENT
-
-    def is_of_that_time(entry: Entry) -> bool:
-        return entry.replica == not_ready.replica and since <= entry.sent <= until
-
-    lost = [
-        entry for entry in evidence.outside if is_of_that_time(entry) and entry.outcome is not Outcome.TIMEOUT
-    ]
-    begun = min((entry.sent for entry in lost), default=until)
-    noticed = [
-        entry
-        for entry in evidence.rehearsal.entries
-        if is_of_that_time(entry) and begun <= entry.sent <= not_ready.at
-    ]
-    return lost if sum(entry.outcome.lost for entry in noticed) * 2 >= len(noticed) else []
-
-
 def _listener_closed_early(evidence: Evidence) -> Finding | None:
-    scenes = [scene for scene in evidence.scenes if _refused(scene)]
+    scenes = [scene for scene in evidence.scenes if turned_away(scene)]
     if not scenes:
         return None
-    losses = tuple(entry for scene in scenes for entry in _refused(scene))
-    first = _worst(scenes)
+    losses = tuple(entry for scene in scenes for entry in turned_away(scene))
+    first = worst(scenes)
     needed = keep_serving(scenes, losses)
     return Finding(
         cause=Cause.LISTENER_CLOSED_EARLY,
-        seen=f"listener closed {_moment(first, first.closed)} after {first.service.stop_signal}, "
-        f"{_removal(first)}: {lost_as(losses)}{in_restarts(scenes, evidence.rehearsal)}",
+        seen=f"listener closed {moment(first, first.closed)} after {first.service.stop_signal}, "
+        f"{removal(first)}: {lost_as(losses)}{in_restarts(scenes, evidence.rehearsal)}",
         way_out=f"keep serving for at least {at_least(needed)} s: {lame_duck(needed, first.service)}",
         losses=losses,
     )
 
 
-def _refused(scene: Scene) -> list[Entry]:
-    """New connections of a dying replica that were turned away by nobody who listens; and with them those in
-    the queue of the listener when it was closed.
-    """
-    refused = _new(scene.lost)
-    queued = [
-        entry
-        for entry in scene.lost
-        if entry.outcome is Outcome.RESET and not entry.kept and _is_race(entry) and entry.ended >= scene.zero
-    ]
-    return refused + queued if refused else []
-
-
 def _keep_alive_forgotten(evidence: Evidence) -> Finding | None:
     leaving = [entry for scene in evidence.scenes for entry in scene.lost if _should_have_left(entry, scene)]
-    idle = [entry for entry in evidence.outside if entry.outcome is Outcome.RESET_KEPT and _is_race(entry)]
+    idle = [entry for entry in evidence.outside if entry.outcome is Outcome.RESET_KEPT and is_race(entry)]
     losses = (*leaving, *idle)
     if not losses:
         return None
@@ -218,7 +117,7 @@ def _keep_alive_forgotten(evidence: Evidence) -> Finding | None:
         seen = "kept connections were closed in the moment of their use, though nobody had been taken away"
         way_out = "keep idle connections open for longer than clients and proxies do (keep-alive timeout)"
     else:
-        scenes = [scene for scene in evidence.scenes if any(_is_of(entry, scene) for entry in leaving)]
+        scenes = [scene for scene in evidence.scenes if any(is_of(entry, scene) for entry in leaving)]
         seen = (
             "nobody told the users of kept connections to leave, and they were closed in use"
             + in_restarts(scenes, evidence.rehearsal)
@@ -243,7 +142,7 @@ def _should_have_left(entry: Entry, scene: Scene) -> bool:
         return False
     gone = min((at for at in (scene.death.unlisted, scene.closed) if at is not None), default=None)
     late = gone is not None and entry.sent >= gone
-    return late or (entry.outcome is Outcome.RESET_KEPT and _is_race(entry))
+    return late or (entry.outcome is Outcome.RESET_KEPT and is_race(entry))
 
 
 def _answers_errors(evidence: Evidence) -> Finding | None:
@@ -271,17 +170,20 @@ def _answers_errors(evidence: Evidence) -> Finding | None:
 
 
 def _cuts_in_flight(evidence: Evidence) -> Finding | None:
-    scenes = [scene for scene in evidence.scenes if any(entry.outcome in _BROKEN for entry in scene.lost)]
-    losses = tuple(entry for entry in evidence.lost if entry.outcome in _BROKEN)
+    cuts = [(scene, cut) for scene in evidence.scenes if (cut := _cut(evidence, scene))]
+    outside = [entry for entry in evidence.outside if entry.outcome in _BROKEN]
+    losses = (*outside, *(entry for _, cut in cuts for entry in cut))
     if not losses:
         return None
     oldest = max(entry.ended - entry.sent for entry in losses)
-    if scenes:
-        first = _worst(scenes)
-        cut = min(entry.ended for entry in first.lost if entry.outcome in _BROKEN)
-        seen = f"what was in flight was cut off {_moment(first, cut)} after {first.service.stop_signal}"
-        seen += in_restarts(scenes, evidence.rehearsal)
-        way_out = f"let it finish before the process ends: at least {at_least(_finish(scenes))} s"
+    if cuts:
+        first, cut = max(cuts, key=lambda each: len(each[1]))
+        when = moment(first, min(entry.ended for entry in cut))
+        seen = f"what was in flight was cut off {when} after {first.service.stop_signal}"
+        seen += in_restarts([scene for scene, _ in cuts], evidence.rehearsal)
+        way_out = f"let it finish before the process ends: at least {at_least(_finish(cuts))} s"
+        if any(entry.outcome is Outcome.SERVER_ERROR for entry in losses):
+            way_out += " (found a server that cancels it: raise the limit of its own shutdown)"
         if all(first.is_held(entry) for entry in losses):
             way_out = "end streams with a last chunk and WebSockets with a close frame when the signal comes"
     else:
@@ -295,25 +197,56 @@ def _cuts_in_flight(evidence: Evidence) -> Finding | None:
     )
 
 
-def _finish(scenes: Iterable[Scene]) -> float:
+def _cut(evidence: Evidence, scene: Scene) -> list[Entry]:
+    """What was broken off at a death, or cancelled by its server."""
+    cancelled = _cancelled(evidence, scene)
+    return [entry for entry in scene.lost if entry.outcome in _BROKEN or entry in cancelled]
+
+
+def _cancelled(evidence: Evidence, scene: Scene) -> list[Entry]:
+    """Requests that were under way for long while it was leaving, and all of which a server answered with an
+    error in one and the same moment: it ran out of patience, as uvicorn does (`--timeout-graceful-shutdown`).
+    """
+    closed = scene.zero if scene.closed is None else max(scene.zero, scene.closed)
+    failed = [entry for entry in scene.lost if entry.outcome is Outcome.SERVER_ERROR]
+    found = [
+        entry
+        for entry in failed
+        if entry.sent <= closed and entry.ended - max(entry.sent, scene.zero) > MOMENT
+    ]
+    ends = [entry.ended for entry in found]
+    if not found or max(ends) - min(ends) > MOMENT:
+        return []
+    others = [entry for entry in (*failed, *evidence.outside) if entry not in found]
+    failing = {entry.kind for entry in others if entry.outcome is Outcome.SERVER_ERROR}
+    return [] if any(entry.kind in failing for entry in found) else found
+
+
+def _finish(cuts: Iterable[tuple[Scene, list[Entry]]]) -> float:
     """For how many seconds after the signal what was cut would have gone on; where that was never seen, for
     longer than it did.
     """
     return max(
         scene.after(max(entry.ended, entry.sent + scene.longest.get(entry.kind, 0.0)))
-        for scene in scenes
-        for entry in scene.lost
-        if entry.outcome in _BROKEN
+        for scene, cut in cuts
+        for entry in cut
     )
 
 
-def _overloaded(evidence: Evidence) -> Finding | None:
+def _overloaded_all_along(evidence: Evidence) -> Finding | None:
+    """A tenth of all timed out with replicas that nobody had taken away."""
+    slow = sum(entry.outcome is Outcome.TIMEOUT for entry in evidence.outside)
+    if slow <= len(evidence.rehearsal.entries) * _MANY:
+        return None
+    return _overloaded(evidence, outcomes={Outcome.TIMEOUT, Outcome.REFUSED})
+
+
+def _overloaded(evidence: Evidence, *, outcomes: Collection[Outcome] = (Outcome.TIMEOUT,)) -> Finding | None:
     replicas = {event.replica for event in evidence.rehearsal.events}
     outside = [
         entry
         for entry in evidence.outside
-        if entry.outcome is Outcome.TIMEOUT
-        or (entry.outcome is Outcome.REFUSED and entry.replica in replicas)
+        if entry.outcome in outcomes or (entry.outcome is Outcome.REFUSED and entry.replica in replicas)
     ]
     leaving = [entry for scene in evidence.scenes for entry in scene.lost if entry.outcome is Outcome.TIMEOUT]
     losses = (*outside, *leaving)
@@ -324,7 +257,8 @@ def _overloaded(evidence: Evidence) -> Finding | None:
     return Finding(
         cause=Cause.OVERLOADED,
         seen=f"{lost_as(losses)} at {load.rate:g} requests a second, within {load.timeout:g} s{where}",
-        way_out="find the rate that it bears (--rate), or start more replicas (--replicas)",
+        way_out="find the rate that it bears (--rate), start more replicas (--replicas), or allow more time "
+        "for an answer (--timeout)",
         losses=losses,
     )
 
@@ -342,39 +276,13 @@ def _unexplained(evidence: Evidence) -> Finding | None:
     )
 
 
-def _new(losses: Iterable[Entry]) -> list[Entry]:
-    return [entry for entry in losses if entry.outcome is Outcome.REFUSED]
-
-
-def _worst(scenes: Iterable[Scene]) -> Scene:
-    return max(scenes, key=lambda scene: len(scene.lost))
-
-
-def _moment(scene: Scene, instant: float | None) -> str:
-    return "at some time" if instant is None else seconds(scene.after(instant))
-
-
-def _removal(scene: Scene) -> str:
-    if scene.death.unlisted is None:
-        return "endpoints were never removed"
-    return f"endpoints were removed after {seconds(scene.after(scene.death.unlisted))}"
-
-
-def _is_race(entry: Entry) -> bool:
-    return entry.ended - entry.sent < _RACE
-
-
-def _is_of(seen: Entry | Event, scene: Scene) -> bool:
-    return seen.replica == scene.death.replica
-
-
 _RULES: Final[tuple[Rule, ...]] = (
     _exits_at_once,
-    _readiness_late,
-    _readiness_late_in_life,
+    readiness.late,
+    readiness.late_in_life,
     _listener_closed_early,
     _keep_alive_forgotten,
+    _cuts_in_flight,  # before errors, as some are answered with one when they are cut
     _answers_errors,
-    _cuts_in_flight,
     _overloaded,
 )

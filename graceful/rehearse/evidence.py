@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain, takewhile
+from itertools import chain, dropwhile, takewhile
 
 from graceful.rehearse.model import (
     Death,
@@ -24,6 +24,7 @@ _AT_ONCE = 0.05  # seconds: no server that shuts down in order is that fast, a p
 _SOON = 0.5
 _OLD_ENOUGH = 0.02  # a request of that age has been accepted; a younger one may still be in the backlog
 _TOGETHER = 0.25  # a loss that was noticed so soon after an end is of that end
+_SEVERAL = 3
 _LATELY = 0.75  # what was seen in the last quarter of its time was so to the last
 
 
@@ -84,7 +85,7 @@ class Scene:
     @property
     def reacted(self) -> bool:
         """After the signal it has done something else than before: closed its listener, failed its readiness
-        probe, or answered with an error.
+        probe, answered with an error, or no more at all, though there was time.
         """
         return (
             self.closed is not None
@@ -92,7 +93,30 @@ class Scene:
             or any(
                 entry.outcome is Outcome.SERVER_ERROR and self._dying(entry.sent) for entry in self.entries
             )
+            or self._fell_silent
         )
+
+    @property
+    def went_on(self) -> bool:
+        """It has answered what was asked so long after the signal that its handler had been called."""
+        late = (entry for entry in self.entries if self._dying(entry.sent - _TOGETHER))
+        return any(not entry.outcome.lost for entry in late)
+
+    @property
+    def _fell_silent(self) -> bool:
+        """Of those whose kind is answered faster nobody who came last was answered: the listener may be held
+        open by another process, as that of a server with workers, and nobody accepts.
+        """
+        over = self.zero if self.over is None else self.over
+        in_time = [
+            entry
+            for entry in self.entries
+            if self._dying(entry.sent)
+            and entry.sent + self.longest.get(entry.kind, over) + _TOGETHER < over
+            and not self.is_held(entry)
+        ]
+        in_time.sort(key=lambda entry: entry.sent, reverse=True)
+        return sum(1 for _ in takewhile(lambda entry: entry.outcome.lost, in_time)) >= _SEVERAL
 
     @property
     def served_to_the_last(self) -> bool:
@@ -101,7 +125,8 @@ class Scene:
             return False
         lately = self.zero + (self.over - self.zero) * _LATELY
         answered = [entry.ended for entry in self.entries if not entry.outcome.lost]
-        answered += [event.at for event in self._readiness_failures()]
+        # Of a probe that failed, an answer has a status; one that timed out had none.
+        answered += [event.at for event in self._readiness_failures() if event.detail[:1].isdigit()]
         return any(lately <= instant <= self.over for instant in answered)
 
     def _dying(self, instant: float) -> bool:
@@ -153,7 +178,8 @@ class UnplannedEnd:
     """A process that ended though nobody had taken its replica away.
 
     `probe` is the one that had it ended; `failures` how many of its results in a row had failed, and what the
-    last one said. `lost` is what was lost with it from `since`, when it was last seen well, until `back`.
+    last one said. `lost` is what was lost with it from `since`, when it was last seen well, until `back`, and
+    then also since no replica at all was listed: that may be of another end as well.
     """
 
     replica: str
@@ -274,17 +300,11 @@ def _unplanned_end(
 ) -> UnplannedEnd:
     """The end told by the event `number`, with what was lost by it after `from_`."""
     end = rehearsal.events[number]
+    known = {event.replica for event in rehearsal.events}
     before = [event for event in rehearsal.events[: number + 1] if event.replica == end.replica]
     probe, failures, since = _failures(before)
     since = max(from_, end.at - _TOGETHER if since is None else since)
-    back = next(
-        (
-            event.at
-            for event in rehearsal.events[number:]
-            if event.replica == end.replica and event.what is Happening.READY
-        ),
-        rehearsal.ended,
-    )
+    back = _back(rehearsal, number)
     return UnplannedEnd(
         replica=end.replica,
         at=end.at,
@@ -297,9 +317,17 @@ def _unplanned_end(
         lost=tuple(
             entry
             for entry in outside
-            if entry.replica == end.replica and entry.ended >= since and entry.sent <= back
+            if (entry.replica == end.replica and entry.ended >= since and entry.sent <= back)
+            or (entry.replica not in known and end.at <= entry.sent <= back)
         ),
     )
+
+
+def _back(rehearsal: Rehearsal, number: int) -> float:
+    """When it was ready again, in a new life: one that is still ending may say for a last time that it is."""
+    own = [each for each in rehearsal.events[number:] if each.replica == rehearsal.events[number].replica]
+    reborn = dropwhile(lambda event: event.what is not Happening.RESTARTED, own)
+    return next((event.at for event in reborn if event.what is Happening.READY), rehearsal.ended)
 
 
 def _failures(before: list[Event]) -> tuple[ProbeName | None, list[Event], float | None]:

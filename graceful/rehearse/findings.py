@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from graceful.rehearse.evidence import Evidence, Scene
-from graceful.rehearse.model import Cause, Entry, Outcome, Rehearsal, Service
-from graceful.rehearse.phrasing import at_least, counted, listing, whole
+from graceful.rehearse.model import Cause, Entry, Event, Outcome, Rehearsal, Service
+from graceful.rehearse.phrasing import at_least, counted, listing, seconds, whole
 
 _ROOM: Final = 1.15
 """What was needed this time is not enough for the next: by so much more is asked for."""
@@ -17,13 +17,19 @@ _ROOM: Final = 1.15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A diagnosis, with the losses that it explains."""
+    """A diagnosis, with the losses that it explains, and how many deaths by SIGKILL."""
 
     cause: Cause
     seen: str
     way_out: str
     losses: tuple[Entry, ...] = ()
+    deaths: int = 0
 
+
+MOMENT: Final = 0.25
+"""Seconds: what is no longer apart is one event."""
+
+_RACE: Final = 0.1  # seconds within which one notices that a connection ended in the moment of its use
 
 Rule = Callable[[Evidence], Finding | None]
 
@@ -61,6 +67,53 @@ def lame_duck(needed: float, service: Service) -> str:
         f"a lame duck (graceful run --lame-duck {at_least(needed)}) or a preStop sleep of "
         f"{whole(needed + asleep)} s"
     )
+
+
+def turned_away(scene: Scene) -> list[Entry]:
+    """New connections of a dying replica that were turned away by nobody who listens; and with them those in
+    the queue of the listener when it was closed.
+    """
+    outside = refused(scene.lost)
+    queued = [
+        entry
+        for entry in scene.lost
+        if entry.outcome is Outcome.RESET and is_race(entry) and entry.ended >= scene.zero
+    ]
+    return outside + queued if outside else []
+
+
+def refused(losses: Iterable[Entry]) -> list[Entry]:
+    """New connections that nobody took."""
+    return [entry for entry in losses if entry.outcome is Outcome.REFUSED]
+
+
+def worst(scenes: Iterable[Scene]) -> Scene:
+    """The death that lost most."""
+    return max(scenes, key=lambda scene: len(scene.lost))
+
+
+def moment(scene: Scene, instant: float | None) -> str:
+    """How long after the signal: `0.1 s`."""
+    return "at some time" if instant is None else seconds(scene.after(instant))
+
+
+def removal(scene: Scene) -> str:
+    """When nobody was sent there any more, as the end of a clause."""
+    if scene.death.unlisted is None:
+        return "endpoints were never removed"
+    if scene.death.unlisted <= scene.zero:
+        return "when endpoints had been removed"
+    return f"endpoints were removed after {seconds(scene.after(scene.death.unlisted))}"
+
+
+def is_race(entry: Entry) -> bool:
+    """Whether its connection ended in the moment of its use."""
+    return entry.ended - entry.sent < _RACE
+
+
+def is_of(seen: Entry | Event, scene: Scene) -> bool:
+    """Whether it is of the replica that dies there."""
+    return seen.replica == scene.death.replica
 
 
 def _phrase(outcome: Outcome, number: int) -> str:

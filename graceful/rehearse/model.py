@@ -172,6 +172,8 @@ class Plan:
 
     `removal_lag` is how long a replica stays in the endpoint list after it was taken away. `once`: one
     replica dies and is not replaced. `settle`: for so long the load runs before the first and after the last.
+    A replica that is not ready within `ready_within` is not waited for: more than any startup probe's default
+    patience.
     """
 
     service: Service
@@ -180,6 +182,7 @@ class Plan:
     removal_lag: float = 1.0
     once: bool = False
     settle: float = 1.0
+    ready_within: float = 60.0
     load: LoadPlan = field(default_factory=LoadPlan)
 
 
@@ -210,7 +213,7 @@ class Happening(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One happening. `probe` and `ok` say which probe and what it found; `code` how a process ended, negative
-    by that signal.
+    by that signal. Of a signal `ok` says whether it gets past the shells to the service, None: nobody knows.
     """
 
     at: float

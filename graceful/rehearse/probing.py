@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -89,6 +90,8 @@ class _NoAnswerError(Exception):
 def _why(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}"
+    if isinstance(error, ConnectionError) and error.errno:  # asyncio names the call instead
+        return os.strerror(error.errno).lower()
     if isinstance(error, OSError):
         return (error.strerror or str(error) or type(error).__name__).lower()
     if isinstance(error, h11.ProtocolError):

@@ -14,11 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from graceful import signals
 from graceful.errors import GracefulError
 from graceful.rehearse.endpoints import Endpoints
 from graceful.rehearse.holds import Holds
+from graceful.rehearse.keepers import way_of
 from graceful.rehearse.kubelet import Kubelet
 from graceful.rehearse.load import Load, LoadError, lateness
+from graceful.rehearse.looking import closed_at
 from graceful.rehearse.model import (
     PORT,
     SOCKET,
@@ -34,8 +37,7 @@ from graceful.rehearse.model import (
 from graceful.rehearse.running import Running, free_port, inherited, start
 from graceful.rehearse.wires import Address
 
-READY_WITHIN: Final = 60.0
-"""Seconds that a replica has to become ready: more than any startup probe's default patience."""
+_LAST_WORDS: Final = 2000  # characters
 
 
 class CannotStartError(GracefulError):
@@ -68,6 +70,13 @@ class Replica:
     def output(self) -> str:
         """The end of what its process has written."""
         return "" if self._process is None else self._process.output()
+
+    def with_way(self, signalled: Event) -> Event:
+        """The same event, with whether the signal gets past the shells to the service, and who keeps it."""
+        if self._process is None:
+            return signalled
+        way = way_of(signals.number_of(self._service.stop_signal), self._process.pid)
+        return replace(signalled, ok=way.arrives, detail=way.keeper or signalled.detail)
 
     def close(self) -> None:
         """What it has written is forgotten."""
@@ -108,6 +117,8 @@ class Rollout:
         self._is_over = False
         self._stop = asyncio.Event()
         self._unlisting: dict[str, asyncio.Task[float]] = {}
+        self._leaving: set[str] = set()
+        self._closed: dict[str, float] = {}
 
     async def run(self) -> Rehearsal:
         """Rehearse; on return, and where it raises, all processes have ended. Raises CannotStartError and
@@ -171,7 +182,7 @@ class Rollout:
             new.append(replica)
             self._begun.append(self._tasks.create_task(replica.kubelet.run()))
         try:
-            async with asyncio.timeout(READY_WITHIN):
+            async with asyncio.timeout(self._plan.ready_within):
                 ready = await asyncio.gather(*(each.kubelet.became_ready() for each in new))
         except TimeoutError:
             return False
@@ -189,6 +200,7 @@ class Rollout:
     def _tell(self, event: Event) -> None:
         if self._is_over:
             return
+        event = self._with_more(event)
         self._events.append(event)
         self._listener(event)
         if event.what is Happening.READY:
@@ -198,6 +210,22 @@ class Rollout:
             self._endpoints.add(event.replica, self._by_name[event.replica].address)
         elif event.what is Happening.NOT_READY:
             self._unlist_soon(event.replica)
+
+    def _with_more(self, event: Event) -> Event:
+        """The same event, with what the replica's process shows of itself in that moment."""
+        replica = self._by_name[event.replica]
+        if event.what is Happening.TAKEN_AWAY:
+            self._leaving.add(event.replica)
+        elif event.what is Happening.SIGNALLED:
+            if event.replica in self._leaving:
+                self._begun.append(self._tasks.create_task(self._look(replica)))
+            return replica.with_way(event)
+        elif event.what is Happening.ENDED and event.replica not in self._leaving:
+            return replace(event, detail=replica.output[-_LAST_WORDS:])
+        return event
+
+    async def _look(self, replica: Replica) -> None:
+        self._closed[replica.name] = await closed_at(replica.address)
 
     async def _removed(self, replica: str) -> float:
         return await asyncio.shield(self._unlist_soon(replica))
@@ -236,7 +264,7 @@ class Rollout:
         return entry if signalled is None else replace(entry, after_signal=entry.sent - signalled)
 
     def _with_listener(self, death: Death, entries: list[Entry]) -> Death:
-        """The listener has been closed when somebody is refused, be it a probe or one of the users."""
+        """The listener has been closed when somebody is refused: a probe, one of the users, or we."""
         refused = [
             entry.sent
             for entry in entries
@@ -244,8 +272,8 @@ class Rollout:
             and entry.outcome is Outcome.REFUSED
             and entry.sent >= death.taken_away
         ]
-        known = [*refused, *([] if death.listener_closed is None else [death.listener_closed])]
-        return replace(death, listener_closed=min(known, default=None))
+        known = [death.listener_closed, self._closed.get(death.replica), *refused]
+        return replace(death, listener_closed=min((at for at in known if at is not None), default=None))
 
     @staticmethod
     def _now() -> float:

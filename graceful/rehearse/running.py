@@ -68,6 +68,7 @@ class LocalProcess:
         self._process = process
         self._output = output
         self._all_of_it = all_of_it
+        self._is_over = False
         self.pid = process.pid
 
     @classmethod
@@ -110,7 +111,11 @@ class LocalProcess:
 
     async def wait(self) -> int:
         """See Running."""
-        return await self._process.wait()
+        code = await self._process.wait()
+        if not self._is_over:
+            self._is_over = True
+            self.kill()  # as in a container: with the first process end all
+        return code
 
     def output(self) -> str:
         """See Running."""

@@ -18,8 +18,11 @@ _TOLERANCE: Final = 0.5
 _FAULTS: Final = frozenset(
     {-4, -6, -7, -8, -9, -11}
 )  # ILL, ABRT, BUS, FPE, SEGV; KILL is the kernel's, for memory
+_LAST_LINES: Final = 20
+_KILLED: Final = -9
 _SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "busybox", "zsh", "ksh"})
 _LAST_IS_EXEC: Final = re.compile(r"(?:^|&&|;|\n)\s*exec\s[^;&|\n]*\s*$")
+_COMPLAINS: Final = re.compile(r"Error|Exception|(?i:\b(?:warn(?:ing)?|error|fatal|fault|critical|panic)\b)")
 _ROOM: Final = 1.25
 
 
@@ -34,9 +37,9 @@ def _crashes(evidence: Evidence) -> Finding | None:
     times = "" if len(ends) == 1 else f", {counted(len(ends), 'time')} in all"
     return Finding(
         cause=Cause.CRASHES,
-        seen=f"{first.replica} ended ({ending(first.code)}) though nobody had taken it away{times}: "
+        seen=f"{first.replica} {_ended(first.code)} though nobody had taken it away{times}: "
         f"{lost_as(losses)}",
-        way_out=f"find out what ends it{_last_words(first.detail)}",
+        way_out=f"find out what ends it{_perhaps(first)}",
         losses=losses,
     )
 
@@ -49,7 +52,7 @@ def _crashes_while_leaving(evidence: Evidence) -> Finding | None:
     first = scenes[0]
     return Finding(
         cause=Cause.CRASHES,
-        seen=f"{first.death.replica} was {ending(first.death.code)} {seconds(_lasted(first))} after "
+        seen=f"{first.death.replica} {_ended(first.death.code)} {seconds(_lasted(first))} after "
         f"{first.service.stop_signal}, not by this rehearsal{in_restarts(scenes, evidence.rehearsal)}: "
         f"{lost_as(losses)}",
         way_out=f"find out what crashes while it shuts down{_last_words(first.death.output)}",
@@ -127,21 +130,18 @@ def _class_of(scene: Scene) -> Cause | None:
     death, service = scene.death, scene.service
     if not scene.killed:
         return Cause.SIGNAL_NOT_DELIVERED if _shell_died_instead(scene) else None
-    if death.signalled is None or _pre_stop_used_all(scene):
+    if death.signalled is None:
         return Cause.PRE_STOP_TOO_LONG
     if not scene.reacted:
-        arrives = next(
-            (
-                event.ok
-                for event in scene.events
-                if event.what is Happening.SIGNALLED and event.at >= scene.zero
-            ),
-            None,
-        )
+        arrives = _arrives(scene)
         behind_shell = service.pid1 and shell_in_front(service.command) is not None
-        lost = arrives is False or (arrives is None and behind_shell)
-        return Cause.SIGNAL_NOT_DELIVERED if lost else Cause.IGNORES_SIGNAL
-    working = _was_working(scene) or scene.served_to_the_last
+        if arrives is False or (arrives is None and behind_shell):
+            return Cause.SIGNAL_NOT_DELIVERED
+        # Where all that is asked of it takes longer than the grace period, nobody knows whether it has heard.
+        return Cause.IGNORES_SIGNAL if scene.went_on or not _at_work(scene) else Cause.GRACE_TOO_SHORT
+    if _pre_stop_used_all(scene) and not _held_only(scene):
+        return Cause.PRE_STOP_TOO_LONG
+    working = bool(_at_work(scene)) or scene.served_to_the_last
     return Cause.GRACE_TOO_SHORT if working else Cause.NEVER_ENDS
 
 
@@ -169,18 +169,27 @@ def _pre_stop_used_all(scene: Scene) -> bool:
     return used >= grace / 2 and scene.over - death.signalled <= _MINIMUM_AFTER_PRE_STOP + _TOLERANCE
 
 
-def _was_working(scene: Scene) -> bool:
-    return any(_would_have_ended(scene, entry) is not None for entry in _under_way(scene))
-
-
 def _under_way(scene: Scene) -> list[Entry]:
     """The requests that the kill has cut, and that were there before the service began to close."""
-    over, closed = scene.over, scene.closed
-    if over is None:
-        return []
-    begun = scene.zero if closed is None else max(closed, scene.zero)
-    cut = scene.cut_at(over)
+    begun = scene.zero if scene.closed is None else max(scene.closed, scene.zero)
+    cut = scene.cut_at(_over(scene))
     return [entry for entry in cut if not scene.is_held(entry) and entry.sent <= begun + _TOLERANCE]
+
+
+def _at_work(scene: Scene) -> list[Entry]:
+    """Those of them that would have ended later: it was not stuck with them."""
+    over = _over(scene)
+    return [entry for entry in _under_way(scene) if (_would_have_ended(scene, entry) or over) > over]
+
+
+def _held_only(scene: Scene) -> bool:
+    """Whether nothing but streams was there to be cut: more time would not have ended them."""
+    cut = scene.cut_at(_over(scene))
+    return bool(cut) and all(scene.is_held(entry) for entry in cut)
+
+
+def _over(scene: Scene) -> float:
+    return scene.zero if scene.over is None else scene.over
 
 
 def _would_have_ended(scene: Scene, cut: Entry) -> float | None:
@@ -190,11 +199,13 @@ def _would_have_ended(scene: Scene, cut: Entry) -> float | None:
 
 
 def _shell_died_instead(scene: Scene) -> bool:
-    """Whether the signal ended a shell, and what it had started was left to be killed or to go on alone."""
-    stopped = scene.death.code in {-15, 143}
-    return (
-        stopped and scene.at_once and bool(scene.lost) and shell_in_front(scene.service.command) is not None
-    )
+    """Whether the signal ended a shell, and with it what that had started."""
+    if scene.death.code not in {-15, 143}:
+        return False
+    arrives = _arrives(scene)
+    if arrives is not None:
+        return not arrives
+    return scene.at_once and bool(scene.lost) and shell_in_front(scene.service.command) is not None
 
 
 def shell_in_front(command: Sequence[str]) -> str | None:
@@ -232,13 +243,14 @@ def _signal_not_delivered(evidence: Evidence) -> Finding | None:
         after = f"SIGKILL came after {seconds(_lasted(first))}"
         seen = f"{signal} went to {keeper}: nothing happened, and {after}"
     else:
-        seen = f"{signal} ended the shell ({command}), not the service behind it"
+        seen = f"{signal} ended the shell ({command}), and the service behind it was killed with it"
     return Finding(
         cause=Cause.SIGNAL_NOT_DELIVERED,
         seen=f"{seen}{in_restarts(scenes, evidence.rehearsal)}: {lost_as(losses)}",
         way_out='write the exec form (CMD ["program", "argument"]), or put `exec` before the last command of '
         "the shell; `graceful doctor` says who keeps a signal",
         losses=losses,
+        deaths=len(scenes),
     )
 
 
@@ -259,6 +271,7 @@ def _pre_stop_too_long(evidence: Evidence) -> Finding | None:
         way_out=f"shorten preStop, or allow more: a grace period of at least "
         f"{whole(max(grace + used, used * 2))} s",
         losses=losses,
+        deaths=len(scenes),
     )
 
 
@@ -267,14 +280,15 @@ def _ignores_signal(evidence: Evidence) -> Finding | None:
     if not scenes:
         return None
     signal = scenes[0].service.stop_signal
-    pid1 = ", or has no handler for it: the kernel drops it for PID 1" if scenes[0].service.pid1 else ""
+    pid1 = ", or has no handler for it (the kernel drops it for PID 1)" if scenes[0].service.pid1 else ""
     return Finding(
         cause=Cause.IGNORES_SIGNAL,
         seen=f"nothing changed after {signal}, and SIGKILL came after {seconds(_lasted(scenes[0]))}"
         f"{in_restarts(scenes, evidence.rehearsal)}: {lost_as(losses)}",
-        way_out=f"handle {signal}: the service ignores it{pid1}, blocks it, or hung; "
+        way_out=f"handle {signal}: the service ignores it, blocks it, or hung{pid1}; "
         "`graceful doctor` shows its handlers and masks",
         losses=losses,
+        deaths=len(scenes),
     )
 
 
@@ -283,9 +297,9 @@ def _grace_too_short(evidence: Evidence) -> Finding | None:
     if not scenes:
         return None
     first, grace = scenes[0], scenes[0].service.grace_period
-    if _was_working(first):
-        under_way = counted(len(_under_way(first)), "request")
-        doing = f"it was still at work on {under_way}"
+    at_work = _at_work(first)
+    if at_work:
+        doing = f"it was still at work on {counted(len(at_work), 'request')}"
     else:
         doing = "it was still serving"
     return Finding(
@@ -294,6 +308,7 @@ def _grace_too_short(evidence: Evidence) -> Finding | None:
         f"{in_restarts(scenes, evidence.rehearsal)}: {lost_as(losses)}",
         way_out=_longer_grace(scenes),
         losses=losses,
+        deaths=len(scenes),
     )
 
 
@@ -301,7 +316,7 @@ def _longer_grace(scenes: Iterable[Scene]) -> str:
     needed = [
         until - scene.death.taken_away
         for scene in scenes
-        for entry in _under_way(scene)
+        for entry in _at_work(scene)
         if (until := _would_have_ended(scene, entry)) is not None
     ]
     if not needed:
@@ -328,6 +343,7 @@ def _never_ends(evidence: Evidence) -> Finding | None:
         way_out="end streams and WebSockets when the signal comes, and bound every wait of the shutdown; "
         "threads that are no daemons and executor jobs hold a process too",
         losses=losses,
+        deaths=len(scenes),
     )
 
 
@@ -336,7 +352,23 @@ def _lasted(scene: Scene) -> float:
 
 
 def _losses_of(ends: Iterable[UnplannedEnd]) -> tuple[Entry, ...]:
-    return tuple(entry for end in ends for entry in end.lost)
+    """Each once, though it may be of two ends."""
+    return tuple({id(entry): entry for end in ends for entry in end.lost}.values())
+
+
+def _ended(code: int | None) -> str:
+    how = ending(code)
+    return f"was {how}" if how.startswith("ended") else f"ended with {how}"
+
+
+def _perhaps(end: UnplannedEnd) -> str:
+    """What its exit code is a sign of, and what it said; who is killed says nothing any more."""
+    if end.code == _KILLED:
+        return " (where memory is short, the kernel does: see its log, and the limits)"
+    limit = (
+        "" if end.code else " (in order, so by a limit of its own, perhaps: on how many requests it takes)"
+    )
+    return f"{limit}{_last_words(end.detail)}"
 
 
 def _why(detail: str) -> str:
@@ -344,18 +376,27 @@ def _why(detail: str) -> str:
 
 
 def _last_words(output: str) -> str:
-    lines = [line for line in output.splitlines() if line.strip()]
-    return f"; its last line: {flat(lines[-1], 120)}" if lines else ""
+    """The last of its last lines that complains of something; if none does, the last one."""
+    lines = [line for line in output.splitlines() if line.strip()][-_LAST_LINES:]
+    if not lines:
+        return ""
+    line = next((line for line in reversed(lines) if _COMPLAINS.search(line)), lines[-1])
+    return f"; {'its last line' if line is lines[-1] else 'it said'}: {flat(line, 120)}"
 
 
-RULES: Final[tuple[Rule, ...]] = (
+UNPLANNED: Final[tuple[Rule, ...]] = (
     _liveness_kills,
     _crashes,
     _crashes_while_leaving,
     _not_ready_in_time,
+)
+"""Of those that nobody had taken away."""
+
+KILLED: Final[tuple[Rule, ...]] = (
     _signal_not_delivered,
     _pre_stop_too_long,
     _ignores_signal,
     _grace_too_short,
     _never_ends,
 )
+"""Of those that were, and that SIGKILL had to end."""

@@ -116,7 +116,20 @@ def test_a_shell_that_dies_in_place_of_its_service() -> None:
     gone = made(Manners(closes=0.0, ends=0.004, not_ready=None, code=-15, cuts=True), plan(service))
 
     assert first_of(gone).cause is Cause.SIGNAL_NOT_DELIVERED
-    assert "not the service behind it" in first_of(gone).seen
+    assert "the service behind it was killed with it" in first_of(gone).seen
+
+
+def test_a_shell_that_is_known_to_die_in_place_of_its_service_is_named_though_nothing_was_lost() -> None:
+    quiet = Manners(closes=None, ends=0.2, not_ready=None, code=-15, signal_arrives=False)
+    diagnosis = first_of(made(quiet, plan(lag=0.1)))
+
+    assert (diagnosis.cause, diagnosis.losses) == (Cause.SIGNAL_NOT_DELIVERED, 0)
+
+
+def test_who_is_known_to_get_the_signal_dies_of_it_itself() -> None:
+    gone = Manners(closes=0.0, ends=0.004, not_ready=None, code=-15, cuts=True, signal_arrives=True)
+
+    assert first_of(made(gone, plan(replace(broken.SHELL, pid1=False)))).cause is Cause.EXITS_AT_ONCE
 
 
 def test_what_is_known_of_the_signals_way_outranks_the_command() -> None:
@@ -155,12 +168,52 @@ def test_the_shell_in_front(command: tuple[str, ...], shell: str | None) -> None
     assert shell_in_front(command) == shell
 
 
+def test_who_answers_nobody_any_more_has_heard_the_signal() -> None:
+    """As a server whose first process, after a while, stops its workers and holds the listener open."""
+    rehearsal = made(Manners(closes=None, ends=None, not_ready=None), plan(lag=4.0))
+    deaths = {death.replica: death for death in rehearsal.deaths}
+    entries = tuple(
+        replace(entry, outcome=Outcome.RESET, ended=death.killed)
+        if (death := deaths.get(entry.replica))
+        and death.killed
+        and (death.signalled or 0) + 0.6 <= entry.sent < death.killed
+        else entry
+        for entry in rehearsal.entries
+    )
+    diagnosis = first_of(replace(rehearsal, entries=entries))
+
+    assert diagnosis.cause is Cause.NEVER_ENDS
+    assert "still unanswered" in diagnosis.seen
+
+
+def test_where_all_takes_longer_than_the_grace_period_nobody_knows_who_has_heard() -> None:
+    service = replace(SERVICE, grace_period=3.0)
+    rehearsal = made(Manners(closes=None, ends=None, not_ready=None), plan(service), slow=4.0)
+    slow = tuple(entry for entry in rehearsal.entries if entry.kind == "GET /slow")
+
+    assert first_of(rehearsal).cause is Cause.IGNORES_SIGNAL  # the quick ones were answered as before
+    assert first_of(replace(rehearsal, entries=slow)).cause is Cause.GRACE_TOO_SHORT
+
+
 def test_a_lame_duck_longer_than_the_grace_period_is_no_hang() -> None:
     service = replace(SERVICE, grace_period=3.0)
     diagnosis = first_of(made(Manners(closes=None, ends=None, not_ready=0.1), plan(service, lag=4.0)))
 
     assert diagnosis.cause is Cause.GRACE_TOO_SHORT
     assert diagnosis.seen.startswith("it was still serving when the grace period of 3 s was over")
+
+
+def test_who_does_not_hear_the_signal_is_not_saved_by_a_shorter_pre_stop() -> None:
+    deaf = made(Manners(closes=None, ends=None, not_ready=None), plan(replace(SERVICE, pre_stop=6.0)))
+
+    assert first_of(deaf).cause is Cause.IGNORES_SIGNAL
+
+
+def test_streams_that_do_not_end_are_not_saved_by_a_shorter_pre_stop() -> None:
+    service = replace(SERVICE, pre_stop=6.0)
+    rehearsal = made(Manners(closes=0.5, ends=None), plan(service, holds=(HELD,)), slow=0.01)
+
+    assert first_of(rehearsal).cause is Cause.NEVER_ENDS
 
 
 def test_requests_that_nobody_has_seen_answered_are_a_hang() -> None:
@@ -245,6 +298,42 @@ def test_a_replica_that_goes_bad_in_its_life() -> None:
     assert diagnosis.seen.startswith("shop-2 had gone bad for 1.5 s before its readiness probe said so")
 
 
+def test_what_was_lost_before_two_flips_is_counted_once() -> None:
+    rehearsal = made(GOOD, plan(once=True))
+    victim, bad, noticed = "shop-2", BEGAN + 1.0, BEGAN + 2.5
+    flips = [Event(at=noticed + after, replica=victim, what=Happening.NOT_READY) for after in (0.0, 0.1, 0.2)]
+    hit = [entry for entry in rehearsal.entries if entry.replica == victim and bad <= entry.sent <= noticed]
+    lost = with_losses(rehearsal, Outcome.SERVER_ERROR, hit, "500")
+
+    assert first_of(with_events(lost, *flips)).losses == len(hit)
+
+
+def test_one_that_is_ready_for_the_last_time_is_not_back() -> None:
+    """It answers the probe that had waited, and is gone."""
+    rehearsal = broken.killed_by_liveness()
+    signal = next(
+        event.at for event in rehearsal.events if event.detail == "SIGTERM" and event.at < BEGAN + 3
+    )
+    last = [
+        Event(at=signal + 0.01, replica="shop-2", what=Happening.NOT_READY),
+        Event(at=signal + 0.03, replica="shop-2", what=Happening.READY),
+        Event(at=signal + 0.05, replica="shop-2", what=Happening.NOT_READY),
+    ]
+    unended = tuple(
+        event for event in rehearsal.events if event.replica != "shop-2" or event.what is not Happening.ENDED
+    )
+    for events in (rehearsal.events, unended):
+        [diagnosis] = diagnose(with_events(replace(rehearsal, events=events), *last))
+        assert (diagnosis.cause, diagnosis.losses) == (Cause.LIVENESS_KILLS, len(rehearsal.lost))
+
+
+def test_a_probe_that_finds_the_door_closed_is_no_readiness_that_says_no() -> None:
+    diagnosis = first_of(made(Manners(closes=2.5, ends=3.0, not_ready=2.6), plan(lag=4.0)))
+
+    assert diagnosis.cause is Cause.READINESS_LATE
+    assert "but readiness never said no" in diagnosis.seen
+
+
 def test_a_replica_that_readiness_is_silent_about() -> None:
     """It kept serving for long enough for a probe to notice, and the probe did not."""
     diagnosis = first_of(made(Manners(closes=2.5, ends=3.0, not_ready=None), plan(lag=4.0)))
@@ -317,6 +406,119 @@ def test_streams_that_are_cut_are_told_how_to_end() -> None:
     assert "a close frame when the signal comes" in diagnosis.way_out
 
 
+def cancelled() -> Rehearsal:
+    """What is under way 1.3 s after the listener has closed is answered with 500, as by uvicorn."""
+    rehearsal = made(Manners(closes=0.5, ends=1.8, cuts=True), plan(lag=0.4), slow=3.0)
+    return with_losses(rehearsal, Outcome.SERVER_ERROR, rehearsal.lost, "500")
+
+
+def test_what_a_server_cancels_is_cut_off() -> None:
+    [diagnosis] = diagnose(cancelled())
+
+    assert diagnosis.cause is Cause.CUTS_IN_FLIGHT
+    assert diagnosis.seen.startswith(
+        "what was in flight was cut off 1.8 s after SIGTERM in 3 of 3 restarts: "
+    )
+    assert "requests answered with 5xx, the oldest" in diagnosis.seen
+    assert "(found a server that cancels it: raise the limit of its own shutdown)" in diagnosis.way_out
+
+
+def test_requests_that_fail_anyway_are_not_cancelled() -> None:
+    rehearsal = cancelled()
+    slow = [entry for entry in alive(rehearsal, 1) if entry.kind == rehearsal.lost[0].kind]
+    failing = with_losses(rehearsal, Outcome.SERVER_ERROR, slow[:2], "500")
+
+    assert [each.cause for each in diagnose(failing)] == [Cause.ANSWERS_ERRORS]
+
+
+def test_errors_at_different_times_are_no_cancellation() -> None:
+    rehearsal = cancelled()
+    first = rehearsal.lost[0]
+    entries = tuple(
+        replace(entry, ended=entry.ended - 0.5) if entry is first else entry for entry in rehearsal.entries
+    )
+
+    assert Cause.ANSWERS_ERRORS in {each.cause for each in diagnose(replace(rehearsal, entries=entries))}
+
+
+def test_a_first_request_in_the_queue_belongs_to_the_listener_though_its_connection_is_to_be_kept() -> None:
+    rehearsal = broken.closes_the_listener_early()
+    queued = next(entry for entry in rehearsal.lost if entry.kept)
+    reset = with_losses(rehearsal, Outcome.RESET, [queued])
+
+    assert [each.cause for each in diagnose(reset)] == [Cause.LISTENER_CLOSED_EARLY]
+
+
+def test_where_nobody_is_sent_there_any_more_nothing_has_to_be_served() -> None:
+    abrupt = Manners(closes=0.0, ends=0.004, not_ready=None, code=-15, cuts=True)
+    diagnosis = first_of(made(abrupt, plan(replace(SERVICE, pre_stop=2.0), lag=1.0)))
+
+    assert diagnosis.cause is Cause.EXITS_AT_ONCE
+    assert "after SIGTERM, when endpoints had been removed: " in diagnosis.seen
+    assert diagnosis.way_out.startswith("handle SIGTERM: finish what is in flight, then end")
+
+
+def test_who_cannot_bear_the_load_is_slow_to_die_too() -> None:
+    """It is killed with a queue of requests; but it had that before anybody touched it."""
+    rehearsal = broken.overloaded()
+    killed = made(Manners(closes=1.2, ends=None), plan(replace(SERVICE, grace_period=3.0)), slow=4.0)
+    late = replace(rehearsal.lost[0], replica="shop-9")
+    nobody = replace(late, replica="no endpoint", outcome=Outcome.REFUSED)
+    both = replace(killed, entries=(*killed.entries, *[late] * len(killed.entries), nobody))
+
+    assert [each.cause for each in diagnose(both)][:2] == [Cause.OVERLOADED, Cause.GRACE_TOO_SHORT]
+    assert first_of(both).losses == len(killed.entries) + 1
+
+
+def test_that_nobody_was_there_after_a_crash_is_put_down_to_it_once() -> None:
+    rehearsal = broken.crashes()
+    crash = next(event for event in rehearsal.events if event.what is Happening.ENDED)
+    nobody = replace(rehearsal.lost[0], replica="no endpoint", outcome=Outcome.REFUSED, sent=crash.at + 0.05)
+    other = [replace(event, replica="shop-3") for event in rehearsal.events if event.replica == "shop-2"]
+    both = with_events(replace(rehearsal, entries=(*rehearsal.entries, nobody)), *other)
+    found = diagnose(both)
+
+    assert [each.cause for each in found] == [Cause.CRASHES]
+    assert found[0].losses == len(both.lost)
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "seen", "way_out"),
+    [
+        (
+            1,
+            "Traceback\nValueError: no\n  bye\n",
+            "ended with exit code 1",
+            "what ends it; it said: ValueError: no",
+        ),
+        (
+            -9,
+            "",
+            "was ended by SIGKILL",
+            "(where memory is short, the kernel does: see its log, and the limits)",
+        ),
+        (
+            0,
+            "all done\n",
+            "ended with exit code 0",
+            "on how many requests it takes); its last line: all done",
+        ),
+    ],
+)
+def test_what_is_known_of_a_crash(code: int, output: str, seen: str, way_out: str) -> None:
+    rehearsal = broken.crashes()
+    events = tuple(
+        replace(event, code=code, detail=output)
+        if event.what is Happening.ENDED and event.replica == "shop-2"
+        else event
+        for event in rehearsal.events
+    )
+    diagnosis = first_of(replace(rehearsal, events=events))
+
+    assert diagnosis.seen.startswith(f"shop-2 {seen} though nobody had taken it away")
+    assert diagnosis.way_out.endswith(way_out)
+
+
 def test_requests_for_which_nobody_was_there() -> None:
     rehearsal = made()
     nobody = replace(rehearsal.entries[-1], replica="no endpoint", outcome=Outcome.REFUSED)
@@ -375,3 +577,26 @@ def test_endpoints_that_were_never_removed() -> None:
     deaths = tuple(replace(death, unlisted=None) for death in rehearsal.deaths)
 
     assert "endpoints were never removed" in first_of(replace(rehearsal, deaths=deaths)).seen
+
+
+def test_a_probe_that_timed_out_is_no_sign_of_serving() -> None:
+    rehearsal = made(Manners(closes=None, ends=None, not_ready=None))
+    late = [
+        Event(
+            at=(death.killed or 0) - 0.2,
+            replica=death.replica,
+            what=Happening.PROBED,
+            probe=ProbeName.READINESS,
+            ok=False,
+            detail="timed out after 1 s",
+        )
+        for death in rehearsal.deaths
+    ]
+    deaths = {death.replica: death for death in rehearsal.deaths}
+    entries = tuple(
+        entry
+        for entry in rehearsal.entries
+        if not (death := deaths.get(entry.replica)) or entry.sent < (death.signalled or 0)
+    )
+
+    assert first_of(with_events(replace(rehearsal, entries=entries), *late)).cause is Cause.NEVER_ENDS

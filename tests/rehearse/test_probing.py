@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
 import socket
@@ -110,6 +111,14 @@ def test_no_more_of_a_body_is_read_than_the_kubelet_does(serve: Serve) -> None:
         peer.linger()
 
     assert get(serve(script)).ok
+
+
+def test_a_listener_that_closes_while_it_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def reset(*_: Any, **__: Any) -> Any:
+        raise ConnectionResetError(errno.ECONNRESET, "Connect call failed ('127.0.0.1', 1)")
+
+    monkeypatch.setattr(asyncio, "open_connection", reset)
+    assert take(TcpSocket()) == bad("connection reset by peer")
 
 
 def test_no_proxy(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

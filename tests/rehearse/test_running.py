@@ -1,0 +1,33 @@
+"""Processes of a rehearsal, real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from graceful.rehearse.model import Service
+from graceful.rehearse.running import start
+
+PATIENCE = 60.0
+
+
+def test_with_the_first_process_end_all_that_it_has_started(tmp_path: Path) -> None:
+    """A pipe ends for its reader when the last one that had it open for writing is gone."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = ["sh", "-c", f"sleep 600 > {pipe} & wait"]
+
+    async def main() -> int:
+        process = await start(command, service=Service(name="web", command=()), environment={})
+        reading = asyncio.create_task(asyncio.to_thread(pipe.open, "rb"))
+        async with asyncio.timeout(PATIENCE):
+            with await reading as file:  # it has been opened for writing too
+                process.signal("SIGTERM")
+                code = await process.wait()
+                assert await asyncio.to_thread(file.read) == b""
+                assert await process.wait() == code
+        process.close()
+        return code
+
+    assert asyncio.run(main()) == -15
