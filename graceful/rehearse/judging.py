@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graceful.rehearse.diagnosis import diagnose
 from graceful.rehearse.evidence import gather
-from graceful.rehearse.model import Cause, Judgement, Rehearsal, Verdict
+from graceful.rehearse.model import Happening, Judgement, Rehearsal, Verdict
 from graceful.rehearse.phrasing import counted, listing
 
 
@@ -17,7 +17,7 @@ def judge(rehearsal: Rehearsal) -> Verdict:
     is_late = rehearsal.lateness > rehearsal.plan.load.max_lateness
     if is_late and (rehearsal.lost or not diagnoses):
         return Verdict(judgement=Judgement.NO_VERDICT, why=_late(rehearsal))
-    if not rehearsal.deaths and any(each.cause is Cause.NOT_READY_IN_TIME for each in diagnoses):
+    if diagnoses and not any(event.what is Happening.READY for event in rehearsal.events):
         why = "the service did not become ready, so nothing could be rehearsed"
         return Verdict(judgement=Judgement.NO_VERDICT, why=why, diagnoses=diagnoses)
     if not diagnoses:

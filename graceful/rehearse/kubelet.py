@@ -80,7 +80,9 @@ class Kubelet:
         return self._container.process if self._container else None
 
     async def became_ready(self) -> bool:
-        """True when it is ready for the first time, False when its life is over without."""
+        """True when it is ready for the first time; False when its life is over without, or its process has
+        ended twice: it would be started again, but there is little hope.
+        """
         await self._decided.wait()
         return self._was_ready
 
@@ -154,6 +156,8 @@ class Kubelet:
         while True:
             container = await self._begin()
             await self._attend(container)
+            if self.restarts:
+                self._decided.set()
             if self._deleted.is_set() or not self._is_restarted(container):
                 return
             if not await self._pause(back_off.delay(container.ended_at - container.began)):

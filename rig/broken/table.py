@@ -317,7 +317,8 @@ ALSO: Final[tuple[Broken, ...]] = (
         how="a name in its command is wrong",
         cause=Cause.CRASHES,
         says=(r"no-such-app-1 ended with exit code [1-9] though nobody had taken it away",),
-        plan=_plan(_service("no-such-app", _uvicorn(app="web:none")), ready_within=2.0),
+        exit_code=2,
+        plan=_plan(_service("no-such-app", _uvicorn(app="web:none"))),
     ),
 )
 """More than one thing is wrong, or one of the fifteen in another form."""

@@ -159,6 +159,14 @@ def test_who_waits_for_readiness_hears_of_it_or_that_it_will_not_be() -> None:
     never = service(readiness=HTTP, restart_policy=RestartPolicy.NEVER)
     play(lambda: Life(never, process=lambda _: FakeProcess(lives=3), answer=lambda *_: BROKEN), gone)
 
+    async def hopeless(it: Life) -> None:
+        assert not await it.kubelet.became_ready()
+        assert now() == 6
+        await it.kubelet.terminate()
+
+    crashing = service(readiness=HTTP)
+    play(lambda: Life(crashing, process=lambda _: FakeProcess(lives=3), answer=lambda *_: BROKEN), hopeless)
+
 
 # Startup and liveness.
 

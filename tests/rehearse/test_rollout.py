@@ -193,14 +193,16 @@ def test_the_exec_form_as_pid_1() -> None:
     found.assert_nothing_lost()
 
 
-def test_a_service_that_does_not_become_ready() -> None:
-    service = Service(
-        name="web",
-        command=(sys.executable, "-c", "raise SystemExit('{port}')"),
-        restart_policy=RestartPolicy.NEVER,
-    )
-    found = patiently(service)
-    assert (found.verdict.judgement, found.verdict.diagnoses[0].cause) == (Judgement.FAILED, Cause.CRASHES)
+@pytest.mark.parametrize("policy", [RestartPolicy.NEVER, RestartPolicy.ALWAYS])
+def test_a_service_that_cannot_start(policy: RestartPolicy) -> None:
+    """It is started once again, if at all: who has misspelled a module does not want to wait for a minute."""
+    command = (sys.executable, "-c", "raise SystemExit('no module is called {port}')")
+    found = patiently(Service(name="web", command=command, restart_policy=policy))
+    assert (found.verdict.judgement, found.verdict.exit_code) == (Judgement.NO_VERDICT, 2)
+    assert found.verdict.diagnoses[0].cause is Cause.CRASHES
+    assert "its last line: no module is called " in found.verdict.diagnoses[0].way_out
+    starts = [event for event in found.rehearsal.events if event.what is Happening.RESTARTED]
+    assert len(starts) == (2 if policy is RestartPolicy.ALWAYS else 0)
     assert found.rehearsal.entries == ()
 
 
