@@ -137,7 +137,8 @@ class Ending:
         """
         callbacks = list(reversed(getattr(threading, "_threading_atexits", ())))
         for callback in callbacks:
-            threading.Thread(target=callback, daemon=True, name="graceful-executors").start()
+            with contextlib.suppress(RuntimeError):  # no thread can be started: executors' are left behind
+                threading.Thread(target=callback, daemon=True, name="graceful-executors").start()
         remaining = self._remaining()
         until = time.monotonic() + remaining - min(_FOR_CALLBACKS_SECONDS, remaining / 4)  # for all together
         left = []
@@ -152,7 +153,9 @@ class Ending:
             self._leave(f"thread {thread.name} at {thread_stands_at(thread, now)}", number)
 
     def _bounded(self, what: str, work: Callable[[], object], code: int) -> None:
-        """Run `work` on this thread; should it not come back, another ends the process, with 75 for 0."""
+        """Run `work` on this thread; should it not come back, another ends the process, with 75 for 0. Where
+        no thread can be started any more that is the watchdog, with 70.
+        """
 
         def last_words() -> None:
             self._leave(what)
@@ -161,13 +164,15 @@ class Ending:
         def give_up() -> None:
             # On a thread of its own: a pipe that nobody reads, standard error's too, may be what hangs.
             speaker = threading.Thread(target=last_words, daemon=True)
-            speaker.start()
-            speaker.join(timeout=_LEAST_SECONDS)
+            with contextlib.suppress(RuntimeError):  # as below
+                speaker.start()
+                speaker.join(timeout=_LEAST_SECONDS)
             os._exit(self.code_after(code))
 
         timer = threading.Timer(self._remaining(), give_up)
         timer.daemon = True
-        timer.start()
+        with contextlib.suppress(RuntimeError):  # out of memory, or of the threads that a container may have
+            timer.start()
         work()
         timer.cancel()
 

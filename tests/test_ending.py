@@ -181,6 +181,21 @@ def test_a_full_pipe_at_the_end() -> None:
     assert (done.returncode, done.stderr) == (75, "left behind at exit: flushing the standard streams\n")
 
 
+def test_where_no_thread_can_be_started_any_more() -> None:
+    """A container's limit of processes is reached, or its memory's end."""
+    done = run("""
+        def refuse(thread):
+            raise RuntimeError("can't start new thread")
+
+        within(30)
+        atexit.register(print, "atexit")
+        threading.Thread.start = refuse
+        ending.call_handlers = lambda: print("handlers")
+        end(7)
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "handlers\natexit\n", "")
+
+
 def test_a_closed_stream_is_no_failure() -> None:
     done = run("sys.stdout.close(); end()")
     assert (done.returncode, done.stderr) == (0, "")
