@@ -345,6 +345,20 @@ def test_handlers_that_the_loop_calls_are_called(launch: Launch, loop: str) -> N
         assert service.exit_code() == 70, service.output
 
 
+def test_who_is_heard_while_c_code_holds_the_gil_does_not_hide_the_end(launch: Launch, loop: str) -> None:
+    launch.write("handling", HANDLING)
+    service = launch.owned("handling:wrapped", *SHORT, "--loop", loop)
+    with Client(service.port()) as client:
+        client.send("/held")
+        service.wait_for("^blocking")
+        wait_until_asleep(service)
+        for signum in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
+            service.signal(signum)
+            wait_until_delivered(service, signum)
+        assert service.exit_code() == 70, service.output
+    assert "heard a hangup" not in service.output
+
+
 SPAWNING = """
 import asyncio, sys
 from served import *
