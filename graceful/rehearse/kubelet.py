@@ -25,6 +25,7 @@ from graceful.rehearse.model import (
 )
 from graceful.rehearse.streaks import Streak, Ticker
 from graceful.rehearse.waiting import happened, unless
+from graceful.rehearse.wires import HOST
 
 AFTER_PRE_STOP: Final = 2.0
 """Seconds that are left for the process after its preStop hook, even if that took the whole grace period."""
@@ -50,7 +51,7 @@ class Kubelet:
         start: Callable[[], Awaitable[Process]],
         tell: Callable[[Event], object],
         environment: Mapping[str, str],
-        host: str = probing.LOOPBACK,
+        host: str = HOST,
         unix_socket: str | None = None,
         act: Callable[..., Awaitable[probing.Result]] = probing.act,
         run_command: Callable[..., Awaitable[commands.Ended]] = commands.run,
