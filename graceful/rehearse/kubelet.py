@@ -14,6 +14,7 @@ from graceful.rehearse import commands, probing
 from graceful.rehearse.backoff import BackOff
 from graceful.rehearse.container import Container, Process
 from graceful.rehearse.model import (
+    AFTER_PRE_STOP,
     Death,
     Event,
     Happening,
@@ -26,9 +27,6 @@ from graceful.rehearse.model import (
 from graceful.rehearse.streaks import Streak, Ticker
 from graceful.rehearse.waiting import happened, unless
 from graceful.rehearse.wires import HOST
-
-AFTER_PRE_STOP: Final = 2.0
-"""Seconds that are left for the process after its preStop hook, even if that took the whole grace period."""
 
 # Of a replica without a readiness probe: it is asked only until it accepts a connection.
 _ACCEPTS: Final = Probe(action=TcpSocket(), period=0.05)

@@ -8,16 +8,14 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from graceful.rehearse.evidence import Evidence, Scene, UnplannedEnd
+from graceful.rehearse.evidence import HAIR, Evidence, Scene, UnplannedEnd
 from graceful.rehearse.findings import Finding, Rule, in_restarts, lost_as
-from graceful.rehearse.model import Cause, Entry, Event, Happening, ProbeName
+from graceful.rehearse.model import AFTER_PRE_STOP, Cause, Entry, Event, Happening, ProbeName
 from graceful.rehearse.phrasing import counted, ending, flat, listing, seconds, whole
 
-_MINIMUM_AFTER_PRE_STOP: Final = 2.0  # the API's rule: so much is left after a preStop that took everything
 _TOLERANCE: Final = 0.5
-_FAULTS: Final = frozenset(
-    {-4, -6, -7, -8, -9, -11}
-)  # ILL, ABRT, BUS, FPE, SEGV; KILL is the kernel's, for memory
+# ILL, ABRT, BUS, FPE, SEGV; KILL is the kernel's, for memory.
+_FAULTS: Final = frozenset({-4, -6, -7, -8, -9, -11})
 _LAST_LINES: Final = 20
 _KILLED: Final = -9
 _SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "busybox", "zsh", "ksh"})
@@ -166,7 +164,7 @@ def _pre_stop_used_all(scene: Scene) -> bool:
     if not scene.service.pre_stop or death.signalled is None or scene.over is None:
         return False
     used = death.signalled - death.taken_away
-    return used >= grace / 2 and scene.over - death.signalled <= _MINIMUM_AFTER_PRE_STOP + _TOLERANCE
+    return used >= grace / 2 and scene.over - death.signalled <= AFTER_PRE_STOP + _TOLERANCE
 
 
 def _under_way(scene: Scene) -> list[Entry]:
@@ -227,7 +225,7 @@ def _killed_for(cause: Cause, evidence: Evidence) -> tuple[list[Scene], tuple[En
     for scene in scenes:
         over = scene.over
         deaf = cause in {Cause.SIGNAL_NOT_DELIVERED, Cause.IGNORES_SIGNAL}
-        losses += [entry for entry in scene.lost if deaf or (over is not None and entry.ended >= over - 0.01)]
+        losses += [entry for entry in scene.lost if deaf or (over is not None and entry.ended >= over - HAIR)]
     return scenes, tuple(losses)
 
 
