@@ -5,6 +5,7 @@ Who logs waits for the handler's lock, which a blocked thread may hold, and for 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from queue import SimpleQueue
@@ -31,7 +32,8 @@ class Asides:
         with self._lock:
             if self._thread is None or not self._thread.is_alive():  # the first time, and in a forked child
                 self._thread = threading.Thread(target=self._run, name="graceful-log", daemon=True)
-                self._thread.start()
+                with contextlib.suppress(RuntimeError):  # with the next record, perhaps
+                    self._thread.start()
 
     def _run(self) -> None:
         while True:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 from graceful.calls import one_line
 from graceful.processes import Process, ProcessTable
-from graceful.stacks import frames_of, is_users, standing_at, thread_stands_at
+from graceful.stacks import Moment, frames_of, is_users, standing_at, thread_stands_at
 
 T = TypeVar("T")
 
@@ -37,9 +37,12 @@ def bystanders(loop: asyncio.AbstractEventLoop, *, besides: Collection[asyncio.T
     one line for each, as `thread mailer, at app.py:12 in run`; 20 of each kind, then how many more there are.
     From any thread.
     """
+    now = Moment()
     return [
-        *_first(_tasks(loop, besides), lambda task: f"task {_named(task.get_name(), standing_at(task))}"),
-        *_first(_threads(), lambda thread: f"thread {_named(thread.name, thread_stands_at(thread))}"),
+        *_first(
+            _tasks(loop, besides), lambda task: f"task {_named(task.get_name(), standing_at(task, now))}"
+        ),
+        *_first(_threads(now), lambda thread: f"thread {_named(thread.name, thread_stands_at(thread, now))}"),
         *_first(_children(), lambda child: f"child process {child.pid} ({child.command_line or 'ended'})"),
     ]
 
@@ -76,13 +79,13 @@ def _is_apps(task: asyncio.Task[Any]) -> bool:
     )
 
 
-def _threads() -> list[threading.Thread]:
+def _threads(now: Moment) -> list[threading.Thread]:
     others = (thread for thread in threading.enumerate() if thread is not threading.main_thread())
-    return [thread for thread in others if not thread.name.startswith("graceful-") and _is_busy(thread)]
+    return [thread for thread in others if not thread.name.startswith("graceful-") and _is_busy(thread, now)]
 
 
-def _is_busy(thread: threading.Thread) -> bool:
-    frames = frames_of(thread)
+def _is_busy(thread: threading.Thread, now: Moment) -> bool:
+    frames = frames_of(thread, now)
     works_for_others = any(place in frame.f_code.co_filename for frame in frames for place in _WORKERS)
     return any(map(is_users, frames)) or not (thread.daemon or works_for_others)
 

@@ -11,14 +11,14 @@ import ctypes
 import itertools
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from graceful import signals
 
-_MACHINES: Final = ("x86_64", "aarch64")
-_CONTEXT_BYTES: Final = 8192  # a `ucontext_t` has 4,560 at most, on aarch64
+_CONTEXT_BYTES: Final = {"x86_64": 1024, "aarch64": 4608}  # a `ucontext_t` has 968, or 4,560
 _STACK_BYTES: Final = 65_536
 _FRAME_BYTES: Final = 512  # what makecontext puts on top of a stack: arguments, and where to go on
 
@@ -76,7 +76,8 @@ class CThread:
     def __init__(self, calls: Sequence[Call]) -> None:
         self._libc = libc()
         calls = (*calls, Call(function="pthread_exit", arguments=(0,)))
-        contexts = len(calls) * _CONTEXT_BYTES
+        self._context_bytes = _CONTEXT_BYTES[os.uname().machine]
+        contexts = len(calls) * self._context_bytes
         self._memory = Memory(contexts + _STACK_BYTES + len(calls) * _FRAME_BYTES)
         self._stack = self._memory.address + contexts
         self._first = ctypes.c_void_p(self._memory.address)
@@ -103,11 +104,16 @@ class CThread:
             raise OSError(refused, message)
         self._thread = thread
 
-    def join(self) -> None:
-        """It has made its calls; nothing happens where it was not started. Other threads run meanwhile."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            ctypes.CDLL(None).pthread_join(thread, None)
+    def join(self, *, within: float) -> bool:
+        """Whether it has made its calls, at most so many seconds from now; also where it was not started. The
+        GIL is held meanwhile: what the calls wait for must be there.
+        """
+        if self._thread is not None:
+            until = (ctypes.c_long * 2)(int(time.time() + within), 0)  # `struct timespec`
+            if self._libc.pthread_timedjoin_np(self._thread, None, until):
+                return False
+            self._thread = None
+        return True
 
     def close(self) -> None:
         """Once it was joined, nothing is left of it."""
@@ -117,7 +123,7 @@ class CThread:
         """What `makecontext` is called with. Each context has a frame of its own on top of the same stack,
         the later ones above: what runs overwrites only the frames of those that are done.
         """
-        address = self._memory.address + number * _CONTEXT_BYTES
+        address = self._memory.address + number * self._context_bytes
         # Who begins in a context gets the mask of the thread that made it.
         signals.without_signals(lambda: self._libc.getcontext(ctypes.c_void_p(address)))
         context = _Context.from_address(address)
@@ -132,7 +138,7 @@ def libc() -> ctypes.PyDLL:
     """The C library. Called with the GIL held: none of the calls waits for anything. Raises OSError or
     AttributeError where it cannot run such a thread.
     """
-    if sys.platform != "linux" or os.uname().machine not in _MACHINES:
+    if sys.platform != "linux" or os.uname().machine not in _CONTEXT_BYTES:
         message = f"not known on {sys.platform}, {os.uname().machine}"
         raise OSError(message)
     ctypes.CDLL("libgcc_s.so.1")  # pthread_exit loads it, and ends the process where it is missing
@@ -141,6 +147,6 @@ def libc() -> ctypes.PyDLL:
     library.mmap.argtypes = (
         *(ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long),
     )
-    for name in ("getcontext", "makecontext", "setcontext"):  # musl has none
+    for name in ("getcontext", "makecontext", "setcontext", "pthread_timedjoin_np"):  # musl has none
         getattr(library, name)
     return library

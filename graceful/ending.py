@@ -22,7 +22,7 @@ from graceful import signals
 from graceful.bystanders import MOST_NAMED
 from graceful.inflight import escaped
 from graceful.reports import ExitCode
-from graceful.stacks import standing_at, thread_stands_at
+from graceful.stacks import Moment, standing_at, thread_stands_at
 
 T = TypeVar("T")
 Exit = Literal["fast", "full"]
@@ -89,10 +89,10 @@ class Ending:
             task.cancel()
         if tasks:
             _, pending = await asyncio.wait(tasks, timeout=self._remaining())
-            for task in list(pending)[:MOST_NAMED]:
-                self._leave(f"task {task.get_name()} at {standing_at(task) or 'an unknown place'}")
-            if len(pending) > MOST_NAMED:
-                self._leave(f"{len(pending) - MOST_NAMED} more tasks")
+            now = Moment()
+            for number, task in enumerate(pending):
+                where = standing_at(task, now) if number < MOST_NAMED else None
+                self._leave(f"task {task.get_name()} at {where or 'an unknown place'}", number)
         try:
             await asyncio.wait_for(asyncio.get_running_loop().shutdown_asyncgens(), self._remaining())
         except TimeoutError:
@@ -137,18 +137,25 @@ class Ending:
         """
         callbacks = list(reversed(getattr(threading, "_threading_atexits", ())))
         for callback in callbacks:
-            threading.Thread(target=callback, daemon=True, name="graceful-executors").start()
+            with contextlib.suppress(RuntimeError):  # no thread can be started: executors' are left behind
+                threading.Thread(target=callback, daemon=True, name="graceful-executors").start()
         remaining = self._remaining()
         until = time.monotonic() + remaining - min(_FOR_CALLBACKS_SECONDS, remaining / 4)  # for all together
+        left = []
         for thread in threading.enumerate():
             if thread.daemon or thread in {threading.main_thread(), threading.current_thread()}:
                 continue
             thread.join(timeout=max(0.0, until - time.monotonic()))
             if thread.is_alive():
-                self._leave(f"thread {thread.name} at {thread_stands_at(thread)}")
+                left.append(thread)
+        now = Moment()
+        for number, thread in enumerate(left):
+            self._leave(f"thread {thread.name} at {thread_stands_at(thread, now)}", number)
 
     def _bounded(self, what: str, work: Callable[[], object], code: int) -> None:
-        """Run `work` on this thread; should it not come back, another ends the process, with 75 for 0."""
+        """Run `work` on this thread; should it not come back, another ends the process, with 75 for 0. Where
+        no thread can be started any more that is the watchdog, with 70.
+        """
 
         def last_words() -> None:
             self._leave(what)
@@ -157,20 +164,26 @@ class Ending:
         def give_up() -> None:
             # On a thread of its own: a pipe that nobody reads, standard error's too, may be what hangs.
             speaker = threading.Thread(target=last_words, daemon=True)
-            speaker.start()
-            speaker.join(timeout=_LEAST_SECONDS)
+            with contextlib.suppress(RuntimeError):  # as below
+                speaker.start()
+                speaker.join(timeout=_LEAST_SECONDS)
             os._exit(self.code_after(code))
 
         timer = threading.Timer(self._remaining(), give_up)
         timer.daemon = True
-        timer.start()
+        with contextlib.suppress(RuntimeError):  # out of memory, or of the threads that a container may have
+            timer.start()
         work()
         timer.cancel()
 
-    def _leave(self, what: str) -> None:
+    def _leave(self, what: str, number: int = 0) -> None:
+        """`what` is left behind; `number` others of its kind were before it."""
         what = escaped(what)
         self.left_behind.append(what)
-        logger.warning("left behind at exit: %s", what)
+        if number < MOST_NAMED:
+            logger.warning("left behind at exit: %s", what)
+        elif number == MOST_NAMED:
+            logger.warning("left behind at exit: more like the last; the report says how many")
 
 
 def _run_atexit() -> None:

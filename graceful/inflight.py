@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 
 from graceful._types import Scope
 from graceful.phases import Phase
-from graceful.stacks import standing_at, tasks_driving, thread_stands_at
+from graceful.stacks import Moment, standing_at, tasks_driving, thread_stands_at
 
 _LONGEST_PATH: Final = 120
 _MOST_SEEN: Final = 100
@@ -108,11 +108,11 @@ class Job:
         self._in_flight.begin(self)
         return self
 
-    def stands_at(self) -> str | None:
+    def stands_at(self, moment: Moment) -> str | None:
         """The line at which its task or thread stands; None where neither can be seen."""
         if self.task is not None:
-            return standing_at(self.task.get_coro())
-        return None if self.thread is None else thread_stands_at(self.thread)
+            return standing_at(self.task.get_coro(), moment)
+        return None if self.thread is None else thread_stands_at(self.thread, moment)
 
     def __exit__(self, *exc_info: object) -> None:
         self._in_flight.end(self)
@@ -312,14 +312,14 @@ class InFlight:
         """What is in flight now, requests first, as it would be named if it were cut off. May be called from
         any thread.
         """
-        now = self.clock()
+        now, moment = self.clock(), Moment()
         # To see where a thousand stand would take longer than there is time for, and nobody would read it.
         requests = [
             CutOff(
                 kind=request_kind(scope),
                 name=request_name(scope),
                 seconds=now - began,
-                standing_at=standing_at(awaitable) if place < _MOST_SEEN else None,
+                standing_at=standing_at(awaitable, moment) if place < _MOST_SEEN else None,
             )
             for place, (scope, began, awaitable) in enumerate(self._requests_now())
         ]
@@ -328,7 +328,7 @@ class InFlight:
                 kind=job.kind,
                 name=escaped(job.name),
                 seconds=now - job.began,
-                standing_at=job.stands_at() if place < _MOST_SEEN else None,
+                standing_at=job.stands_at(moment) if place < _MOST_SEEN else None,
             )
             for place, job in enumerate(self._jobs_now())
         ]

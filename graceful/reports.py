@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -134,7 +135,8 @@ class Report:
             if phase in self.phases:
                 lines.append(f"  {_SHORT[phase]:<10} {self.phases[phase]:6.2f} s   {said}")
                 lines += self._details(phase)
-        lines += listed("  exit       left behind: ", self.left_behind)
+        for _, alike in itertools.groupby(self.left_behind, key=lambda what: what.partition(" ")[0]):
+            lines += listed("  exit       left behind: ", list(alike))
         return "\n".join(lines)
 
     def in_short(self) -> str:

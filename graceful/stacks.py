@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import gc
 import linecache
 import os
@@ -14,7 +15,7 @@ import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -76,21 +77,66 @@ def place(frame: FrameType) -> str:
     return f"{short}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
-def standing_at(awaitable: Any) -> str | None:
+class Moment:
+    """Where the threads stand in one moment. Whoever asks for many of them asks the interpreter once: with a
+    thousand threads each answer takes long.
+    """
+
+    def __init__(self) -> None:
+        self._innermost = sys._current_frames()  # noqa: SLF001 - documented, for debugging
+
+    def frames_of(self, thread: threading.Thread) -> list[FrameType]:
+        """Those of a thread, innermost first."""
+        return _stack(self._innermost.get(thread.ident or 0))
+
+    def within(self, frame: FrameType) -> list[FrameType]:
+        """The frames within one that runs just now, on whatever thread, innermost first; none where it
+        waits.
+        """
+        stack = _stack(self._running.get(frame))
+        return stack[: stack.index(frame)] if frame in stack else []
+
+    def workers(self, futures: Collection[int]) -> list[threading.Thread]:
+        """The threads of executors that will set one of these futures, which are given by id()."""
+        return [thread for future in futures for thread in self._workers.get(future, ())]
+
+    @functools.cached_property
+    def _running(self) -> dict[FrameType, FrameType]:
+        """Each frame that runs, and the innermost of its thread."""
+        stacks = {frame: _stack(frame) for frame in self._innermost.values()}
+        return {frame: innermost for innermost, stack in stacks.items() for frame in stack}
+
+    @functools.cached_property
+    def _workers(self) -> dict[int, list[threading.Thread]]:
+        found: dict[int, list[threading.Thread]] = {}
+        for thread in threading.enumerate():
+            for frame in self.frames_of(thread):
+                item = frame.f_locals.get("self") if frame.f_code.co_name == "run" else None
+                if item is not None and hasattr(item, "future"):
+                    found.setdefault(id(item.future), []).append(thread)
+        return found
+
+
+def _stack(frame: FrameType | None) -> list[FrameType]:
+    return [] if frame is None else [found for found, _ in traceback.walk_stack(frame)]
+
+
+def standing_at(awaitable: Any, moment: Moment | None = None) -> str | None:
     """The user's line that suspended work waits at, as `app.py:12 in slow`; None where none can be seen.
 
     `awaitable` is a task or a coroutine. Where only a framework's lines wait, as they do for a sync endpoint
     or a streamed response, it is that of the thread or the child task that they wait for.
     """
-    frames = frames_of(awaitable)
+    moment = moment or Moment()
+    frames = frames_of(awaitable, moment)
     if not frames:
         return None
-    return _users_line(awaitable, set()) or place(frames[0])
+    return _users_line(awaitable, set(), moment) or place(frames[0])
 
 
-def thread_stands_at(thread: threading.Thread) -> str:
+def thread_stands_at(thread: threading.Thread, moment: Moment | None = None) -> str:
     """The user's line that a thread is at, as `app.py:12 in slow`."""
-    frames = frames_of(thread)
+    frames = frames_of(thread, moment)
     return place(next(filter(is_users, frames), frames[0])) if frames else "an unknown place"
 
 
@@ -108,24 +154,15 @@ def _line(frame: FrameType) -> str:
     return place(frame) + (f": {code}" if code else "")
 
 
-def frames_of(work: Any) -> list[FrameType]:
+def frames_of(work: Any, moment: Moment | None = None) -> list[FrameType]:
     """The frames of a thread, a task or a coroutine, innermost first."""
+    moment = moment or Moment()
     if isinstance(work, threading.Thread):
-        frame = sys._current_frames().get(work.ident or 0)  # noqa: SLF001 - documented, for debugging
-        return [found for found, _ in traceback.walk_stack(frame)] if frame is not None else []
+        return moment.frames_of(work)
     if isinstance(work, asyncio.Future):
         work = work.get_coro() if isinstance(work, asyncio.Task) else None
     frames = [frame for frame in map(_frame, _chain(work)) if frame is not None][::-1]
-    return [*_within(frames[0]), *frames] if frames else []
-
-
-def _within(frame: FrameType) -> list[FrameType]:
-    """The frames within one that runs just now, on whatever thread, innermost first; none where it waits."""
-    for current in sys._current_frames().values():  # noqa: SLF001 - as above
-        stack = [found for found, _ in traceback.walk_stack(current)]
-        if frame in stack:
-            return stack[: stack.index(frame)]
-    return []
+    return [*moment.within(frames[0]), *frames] if frames else []
 
 
 def is_users(frame: FrameType) -> bool:
@@ -133,7 +170,7 @@ def is_users(frame: FrameType) -> bool:
     return not frame.f_code.co_filename.startswith(_NOT_THE_USERS)
 
 
-def _users_line(work: Any, seen: set[int]) -> str | None:
+def _users_line(work: Any, seen: set[int], moment: Moment) -> str | None:
     """The first line from within that is neither the standard library's nor an installed package's: that is
     the line which the user can change.
     """
@@ -141,14 +178,14 @@ def _users_line(work: Any, seen: set[int]) -> str | None:
         return None
     seen.add(id(work))
     awaited = _awaited_future(work)
-    for other in (*_executor_threads(awaited), awaited):
-        if isinstance(other, threading.Thread | asyncio.Task) and (line := _users_line(other, seen)):
+    for other in (*_executor_threads(awaited, moment), awaited):
+        if isinstance(other, threading.Thread | asyncio.Task) and (line := _users_line(other, seen, moment)):
             return line
-    for frame in frames_of(work):
+    for frame in frames_of(work, moment):
         if is_users(frame):
             return place(frame)
         for other in _led_to(frame):
-            if line := _users_line(other, seen):
+            if line := _users_line(other, seen, moment):
                 return line
     return None
 
@@ -166,18 +203,12 @@ def _led_to(frame: FrameType) -> Iterator[Any]:
             yield from [each for each in list(group)[:_MOST_FOLLOWED] if isinstance(each, asyncio.Task)]
 
 
-def _executor_threads(awaited: Any) -> Iterator[threading.Thread]:
+def _executor_threads(awaited: Any, moment: Moment) -> list[threading.Thread]:
     """The thread of an executor that works for whoever awaits this future: asyncio has chained it to the one
     that the thread will set.
     """
     sources = {id(source) for source in _sources_of(awaited)}
-    if not sources:
-        return
-    for thread in threading.enumerate():
-        for frame in frames_of(thread):
-            item = frame.f_locals.get("self") if frame.f_code.co_name == "run" else None
-            if id(getattr(item, "future", None)) in sources:
-                yield thread
+    return moment.workers(sources) if sources else []
 
 
 def _awaited_future(work: Any) -> Any:

@@ -21,7 +21,7 @@ from graceful import signals
 _LONGEST_WAIT: Final = 86_400.0
 """Seconds; poll(2) counts milliseconds in an int."""
 _WAKE: Final = b"\0"  # no signal has this number; asyncio and uvloop ignore it in theirs too
-_CHUNK: Final = 256
+_CHUNK: Final = 4096
 
 
 class Wakeup:
@@ -32,7 +32,6 @@ class Wakeup:
         self._outbox.settimeout(0.0)
         self._selector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
         self._selector.register(self._inbox, selectors.EVENT_READ)
-        self._told = 0
         # Over the next two: the number of a closed descriptor may be that of a client's connection next.
         self._lock = threading.Lock()
         self._found = -1
@@ -69,36 +68,23 @@ class Wakeup:
             self._outbox.send(_WAKE)
 
     @property
-    def inbox(self) -> int:
-        """The descriptor from which `wait` reads; it blocks."""
-        return self._inbox.fileno()
+    def ends(self) -> tuple[int, int]:
+        """The descriptors of the pair: the one that `read` reads from, which blocks, and the other."""
+        return self._inbox.fileno(), self._outbox.fileno()
 
-    def wait(self, timeout: float | None) -> bytes:
-        """The numbers of the signals that have been delivered, once there is one, or a wake, or `timeout`
-        seconds are over. They are told again until `clear`. Raises OSError when the pair has been closed.
-        """
+    def wait(self, timeout: float | None) -> bool:
+        """Whether there is something to read, once there is, or `timeout` seconds are over."""
         seconds = _LONGEST_WAIT if timeout is None else min(_LONGEST_WAIT, max(0.0, timeout))
-        if not self._selector.select(seconds):
-            return b""
-        # Only looked at: who needs no GIL, see `sentinel`, must not miss it while this thread waits for the
-        # GIL with the byte in its hands.
-        told = self._inbox.recv(_CHUNK, socket.MSG_PEEK)
-        self._told = len(told)
-        heard = told.replace(_WAKE, b"")
+        return bool(self._selector.select(seconds))
+
+    def read(self) -> bytes:
+        """The numbers of the signals that have been delivered, and nothing of wakes; there must be something
+        to read. Raises OSError when the pair has been closed.
+        """
+        heard = self._inbox.recv(_CHUNK).replace(_WAKE, b"")
         if heard:
             self._hand_on(heard)
         return heard
-
-    @property
-    def told(self) -> bool:
-        """Whether something has come, be it a wake, and `clear` was not called since."""
-        return bool(self._told)
-
-    def clear(self) -> None:
-        """What `wait` has told is read, and not told again."""
-        if self._told:
-            self._inbox.recv(self._told)
-            self._told = 0
 
     def close(self) -> None:
         """Nothing is heard of any more; `give_back` comes first."""

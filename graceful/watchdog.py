@@ -159,6 +159,8 @@ class Watchdog:
             while not self._stopped:
                 self._hear(wakeup)
         finally:
+            if self._sentinel is not None:
+                self._sentinel.leave()
             for each in (self._timer, self._sentinel):
                 if each is not None:
                     each.close()
@@ -167,13 +169,14 @@ class Watchdog:
     def _hear(self, wakeup: Wakeup) -> None:
         """One signal, one wake, or the deadline. At each instant one of the two stages is on guard."""
         self._post_sentinel()
-        for signum in wakeup.wait(None if self._at is None else self._at.acts - self._clock()):
-            self._watch.hear(signum)
+        something_came = wakeup.wait(None if self._at is None else self._at.acts - self._clock())
+        if something_came:
+            self._renew_sentinel()
+            for signum in wakeup.read():
+                self._watch.hear(signum)
         self._look()
-        if wakeup.told:
-            if self._sentinel is not None:
-                self._sentinel.relieve()
-            wakeup.clear()
+        if something_came and self._sentinel is not None:
+            self._sentinel.relieve()
 
     def _look(self) -> None:
         """Read the signals that have come, and act on those that need no loop."""
@@ -257,7 +260,7 @@ class Watchdog:
         try:
             from graceful.sentinel import Sentinel  # noqa: PLC0415 - see above
 
-            self._sentinel = Sentinel(wakeup.inbox, _BEGIN, code=EXIT_WATCHDOG, dump_signal=self._dump.signum)
+            self._sentinel = Sentinel(*wakeup.ends, _BEGIN, code=EXIT_WATCHDOG, dump_signal=self._dump.signum)
         except (OSError, AttributeError) as problem:
             logger.debug("C code that holds the GIL when the signal comes is not noticed: %s", problem)
 
@@ -267,6 +270,15 @@ class Watchdog:
             return
         with contextlib.suppress(OSError):  # no thread to be had: with the next wake, perhaps
             self._sentinel.watch(dumps=self._moments.dumps, ends=self._moments.ends)
+
+    def _renew_sentinel(self) -> None:
+        if self._sentinel is None:
+            return
+        if self._at is not None:
+            self._sentinel.leave()
+            return
+        with contextlib.suppress(OSError):  # see above
+            self._sentinel.renew()
 
 
 def _asked(who: Callable[[], str]) -> str:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 
 import pytest
 
@@ -137,3 +138,26 @@ def test_tasks_that_cannot_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio, "all_tasks", changing)
     assert module._tasks(loop, ()) == []
     loop.close()
+
+
+def test_the_interpreter_is_asked_once_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer holds the frames of all threads: with a thousand of them, asked for each, it takes longer
+    than the watchdog's last words may.
+    """
+    asked = []
+
+    def counted() -> dict[int, FrameType]:
+        asked.append(1)
+        return current()
+
+    current = sys._current_frames
+    threads = [threading.Thread(target=blocking, name=f"mailer {number}") for number in range(30)]
+    for thread in threads:
+        thread.start()
+    monkeypatch.setattr(sys, "_current_frames", counted)
+    lines = [line for line in asyncio.run(found()) if line.startswith("thread")]
+    LET_GO.set()
+    for thread in threads:
+        thread.join()
+    assert len(lines) == MOST_NAMED
+    assert len(asked) == 1

@@ -115,7 +115,8 @@ def test_many_hanging_threads_share_the_time() -> None:
         end()
     """)
     assert (done.returncode, done.stdout) == (75, "True\n")
-    assert done.stderr.count("left behind") == 200
+    assert done.stderr.count("left behind at exit: thread ") == 20
+    assert done.stderr.count("more like the last") == 1
 
 
 @pytest.mark.parametrize(("job", "code"), [("print('done')", 0), ("hang()", 75)])
@@ -178,6 +179,21 @@ def test_a_full_pipe_at_the_end() -> None:
         end()
     """)
     assert (done.returncode, done.stderr) == (75, "left behind at exit: flushing the standard streams\n")
+
+
+def test_where_no_thread_can_be_started_any_more() -> None:
+    """A container's limit of processes is reached, or its memory's end."""
+    done = run("""
+        def refuse(thread):
+            raise RuntimeError("can't start new thread")
+
+        within(30)
+        atexit.register(print, "atexit")
+        threading.Thread.start = refuse
+        ending.call_handlers = lambda: print("handlers")
+        end(7)
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "handlers\natexit\n", "")
 
 
 def test_a_closed_stream_is_no_failure() -> None:

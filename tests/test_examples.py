@@ -235,10 +235,19 @@ def test_08_worker() -> None:
         running.said("the queue is closed")
 
 
+def test_09_in_your_tests() -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "examples/09_in_your_tests.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    # Nothing is concluded where the machine is too busy with other tests; that is said then.
+    assert "1 passed" in done.stdout or "NO VERDICT: nothing of" in done.stdout, done.stdout
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_is_one_page_and_says_how_to_run_it(path: Path) -> None:
     text = path.read_text()
     docstring = ast.get_docstring(ast.parse(text)) or ""
     assert text.count("\n") <= 66
-    assert re.search(r"^    (graceful run --app-dir examples|python examples/)", docstring, re.MULTILINE)
+    assert re.search(
+        r"^    (graceful run --app-dir examples|(python|pytest) examples/)", docstring, re.MULTILINE
+    )
     assert f"def test_{path.stem}(" in Path(__file__).read_text(), "no test runs it"

@@ -262,6 +262,17 @@ def test_counted() -> None:
     assert [counted(number, "request") for number in (0, 1, 2)] == ["0 requests", "1 request", "2 requests"]
 
 
+def test_of_each_kind_that_was_left_behind_twenty_are_named() -> None:
+    tasks = [f"task {number} at app.py:3 in hang" for number in range(25)]
+    text = report().with_left_behind([*tasks, "thread worker at app.py:7 in hang"]).as_text()
+    lines = [line for line in text.splitlines() if "left behind" in line]
+    assert len(lines) == 22
+    assert lines[-2:] == [
+        "  exit       left behind: and 5 more",
+        "  exit       left behind: thread worker at app.py:7 in hang",
+    ]
+
+
 def test_what_was_left_behind_after_the_run_is_named_and_not_clean() -> None:
     found = report().with_left_behind(["thread worker at app.py:3 in hang"])
     assert (found.outcome, found.exit_code, found.clean) == (Outcome.NOT_CLEAN, ExitCode.CUT_OFF, False)

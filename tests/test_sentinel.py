@@ -27,18 +27,24 @@ from graceful.sentinel import Sentinel
 
 inbox, outbox = socket.socketpair()
 outbox.setblocking(False)
-for signum in (signal.SIGTERM, signal.SIGUSR1):
+for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
     signal.signal(signum, lambda *_: None)
 signal.set_wakeup_fd(outbox.fileno())
 dump = StackDump()
 dump.register()
-sentinel = Sentinel(inbox.fileno(), [signal.SIGTERM, signal.SIGINT], code=70, dump_signal=dump.signum)
+ends = inbox.fileno(), outbox.fileno()
+sentinel = Sentinel(*ends, [signal.SIGTERM, signal.SIGINT], code=70, dump_signal=dump.signum)
 sentinel.watch(dumps=0.1, ends=0.3)
 
-def hold_the_gil(signum):
-    # Sent by another process, which waits until this one waits: C code has the GIL by then.
-    state = "until grep -q 'State:.S' /proc/$0/task/$0/status; do :; done; kill -$1 $0; sleep 1; kill -9 $0"
-    subprocess.Popen(["sh", "-c", state, str(os.getpid()), str(int(signum))])
+def hold_the_gil(*signums):
+    # Sent by another process, which waits until this one waits: C code has the GIL by then. Each is sent when
+    # the one before is not pending any more: the kernel makes one of two that are.
+    state = (
+        "until grep -q 'State:.S' /proc/$0/task/$0/status; do :; done; "
+        "for signum; do kill -$signum $0; until grep -q 'ShdPnd:.0*$' /proc/$0/status; do :; done; done; "
+        "sleep 1; kill -9 $0"
+    )
+    subprocess.Popen(["sh", "-c", state, str(os.getpid()), *(str(int(each)) for each in signums)])
     mutex = ctypes.create_string_buffer(128)
     ctypes.PyDLL(None).pthread_mutex_lock(mutex)
     ctypes.PyDLL(None).pthread_mutex_lock(mutex)
@@ -67,12 +73,52 @@ def test_other_signals_do_not() -> None:
     assert run("hold_the_gil(signal.SIGUSR1)").returncode == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("before", [1, 2, 15])
+def test_others_that_come_before_it_hide_nothing(before: int) -> None:
+    """Each is delivered, and nobody reads it: of a child that has ended, of a profiler's timer."""
+    others = ([signal.SIGUSR1, signal.SIGUSR2] * before)[:before]
+    child = run(f"hold_the_gil(*{[int(each) for each in others]}, signal.SIGTERM)")
+    assert child.returncode == 70, child.stderr
+    assert "in hold_the_gil" in child.stderr
+
+
+def test_the_first_counts() -> None:
+    """What comes after it neither calls off nor puts off the end."""
+    program = """
+sentinel.leave()
+inbox.recv(4096)
+sentinel.watch(dumps=0.1, ends=0.8)  # it is killed after a second
+hold_the_gil(signal.SIGTERM, signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR2)
+"""
+    child = run(program)
+    assert child.returncode == 70, child.stderr
+
+
+def test_one_whose_descriptors_were_closed_holds_up_nobody() -> None:
+    """As by a program that makes itself a daemon."""
+    program = """
+def waits(thread):
+    return "State:\\tS" in open(f"/proc/self/task/{thread}/status").read()
+
+while sum(map(waits, os.listdir("/proc/self/task"))) < 2:  # it, and the C library's own for the timers
+    pass
+kept = outbox.dup()
+inbox.close()
+outbox.close()
+print(sentinel.leave())
+sentinel.close()
+"""
+    child = run(program)
+    assert (child.returncode, child.stdout, child.stderr) == (0, "False\n", "")
+
+
 def test_who_is_relieved_ends_nothing_and_may_be_posted_again() -> None:
     program = """
 def once(signum):
     signal.raise_signal(signum)
+    sentinel.renew()
+    inbox.recv(4096)
     sentinel.relieve()
-    inbox.recv(1)
 
 for _ in range(100):
     for signum in (signal.SIGTERM, signal.SIGUSR1):
@@ -93,17 +139,15 @@ def have():
     maps = open("/proc/self/maps").read().count("\\n")
     return len(os.listdir("/proc/self/fd")), open("/proc/self/timers").read().count("ID:")
 
-outbox.send(b"\\0")
-sentinel.relieve()
-inbox.recv(1)
+sentinel.leave()
+inbox.recv(4096)
 sentinel.close()
 before = have()
 for _ in range(50):
-    another = Sentinel(inbox.fileno(), [signal.SIGTERM], code=70, dump_signal=None)
+    another = Sentinel(*ends, [signal.SIGTERM], code=70, dump_signal=None)
     another.watch(dumps=60, ends=60)
-    outbox.send(b"\\0")
-    another.relieve()
-    inbox.recv(1)
+    another.leave()
+    inbox.recv(4096)
     another.close()
 print(have() == before, before[1])
 """
@@ -148,10 +192,10 @@ def test_calls_are_made_in_their_order_and_see_no_signal() -> None:
         threads = Path("/proc/self/task").iterdir()
         assert any(blocked_of(each) & every_signal() == every_signal() for each in threads)
         os.write(first[1], sent)
-        thread.join()
+        assert thread.join(within=60)
         assert not thread.runs
         assert os.read(second[0], 1) == sent
-    thread.join()
+    assert thread.join(within=60)
     thread.close()
     memory.close()
     for descriptor in (*first, *second):

@@ -274,7 +274,7 @@ def test_the_thread_of_an_executor_is_found_by_its_future() -> None:
             for work in (waiting, asyncio.ensure_future(awaited(chained))):
                 while not str(standing_at(work)).endswith(("in blocking", "in awaited")):  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
-        assert [thread.name for thread in stacks._executor_threads(chained)] == ["asyncio_0"]
+        assert [thread.name for thread in stacks._executor_threads(chained, stacks.Moment())] == ["asyncio_0"]
         LET_GO.set()
         await asyncio.wait({waiting, asyncio.ensure_future(awaited(chained))})
 

@@ -273,10 +273,7 @@ class OwnedServer(uvicorn.Server):
         held_up = []
         logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
         cut = {id(scope) for scope in scopes}
-        for connection in list(self.connections):
-            cycle = getattr(connection, "cycle", None)
-            if cycle is None:
-                continue
+        for connection, cycle in self._cycles():
             if id(cycle.scope) not in cut:
                 if connection.transport.get_write_buffer_size():
                     held_up.append(cycle.scope)
@@ -291,9 +288,8 @@ class OwnedServer(uvicorn.Server):
     async def abandon(self, scopes: Collection[Scope]) -> None:
         """See `Server`."""
         left = {id(scope) for scope in scopes}
-        for connection in list(self.connections):
-            cycle = getattr(connection, "cycle", None)
-            if cycle is None or id(cycle.scope) not in left:
+        for connection, cycle in self._cycles():
+            if id(cycle.scope) not in left:
                 continue
             if cycle.response_started:
                 reset(connection)
@@ -301,6 +297,19 @@ class OwnedServer(uvicorn.Server):
                 await respond(UNAVAILABLE, cycle.scope, cycle.send)
 
     # The drain's parts.
+
+    def _cycles(self) -> list[tuple[Any, Any]]:
+        """Each HTTP connection with the request that it is at. What uvicorn calls its cycle is the last that
+        it has read: httptools reads on, and has those wait whose turn has not come.
+        """
+        running = [_running(task) for task in self.server_state.tasks]
+        at = {id(cycle.transport): cycle for cycle in running if hasattr(cycle, "response_complete")}
+        last = [(connection, getattr(connection, "cycle", None)) for connection in self.connections]
+        return [
+            (connection, at.get(id(connection.transport), cycle))
+            for connection, cycle in last
+            if cycle is not None
+        ]
 
     def _close_listeners(self, loop: asyncio.AbstractEventLoop) -> None:
         """Close the listening sockets, but first take out of each backlog those who have connected already.

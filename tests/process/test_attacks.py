@@ -53,6 +53,8 @@ async def swallowing():
     "    await StreamingResponse(swallowing())(scope, receive, send)\n",
 )
 
+WAITING = APP.format("", '    say("waiting")\n    await asyncio.Event().wait()\n')
+
 EXITING = APP.format(
     "async def leave_with(code):\n    sys.exit(code)\n",
     """
@@ -182,6 +184,38 @@ def test_an_http_1_0_client_sees_a_reset_where_the_end_would_mean_the_end(launch
         service.terminate()
         with pytest.raises(ConnectionResetError):
             client.recv(4096)
+    assert service.exit_code() == 75, service.output
+    ended_in_order(service)
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_request_behind_does_not_hide_the_one_that_is_cut_off(launch: Launch, loop: str, http: str) -> None:
+    """The connection knows the last request that it has read, which may wait for the one before it."""
+    launch.write("endless", ENDLESS)
+    service = launch.owned("endless:wrapped", *SHORT_DRAIN, "--loop", loop, "--http", http)
+    with Client(service.port()) as client:
+        client.socket.sendall(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n" * 3)
+        service.wait_for("^streaming on")
+        service.terminate()
+        response = client.receive()
+        assert (response.body, response.whole) == (b"a part", False)
+    assert service.exit_code() == 75, service.output
+    ended_in_order(service)
+
+
+@pytest.mark.parametrize("path", ["/", "/never"], ids=["cancelled", "swallowing"])
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+def test_nor_the_one_that_has_not_begun(launch: Launch, http: str, path: str) -> None:
+    launch.write("waiting", WAITING if path == "/" else "from served import wrapped")
+    service = launch.owned("waiting:wrapped", *SHORT_DRAIN, "--http", http)
+    with Client(service.port()) as client:
+        client.socket.sendall(f"GET {path} HTTP/1.1\r\nhost: test\r\n\r\n".encode() * 3)
+        service.wait_for("^(waiting|never)")
+        service.terminate()
+        response = client.receive()
+        assert (response.status, response.whole) == (503, True)
+        assert client.closed()
     assert service.exit_code() == 75, service.output
     ended_in_order(service)
 

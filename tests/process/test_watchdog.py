@@ -223,6 +223,50 @@ def test_who_wants_it_at_once_is_heard(
     service.wait_for(r"main thread: \S+:\d+ in ")
 
 
+CROWDED = """
+import asyncio, concurrent.futures, threading
+import blocking
+from served import *
+
+executor = concurrent.futures.ThreadPoolExecutor(400)
+begun = threading.Barrier(301)
+
+def work():
+    begun.wait()
+    blocking.in_lock()
+
+async def one():
+    await asyncio.get_running_loop().run_in_executor(executor, work)
+
+async def app(scope, receive, send):
+    if scope.get("path") == "/crowd":
+        tasks = [runtime.create_task(one(), name=f"task {number}") for number in range(300)]
+        await asyncio.sleep(0)
+        begun.wait()
+        say("crowded")
+        blocking.in_lock()
+    else:
+        await blocking.app(scope, receive, send)
+
+wrapped = runtime.wrap(app)
+"""
+
+
+def test_the_last_words_name_who_stands_where_in_a_crowd(launch: Launch, loop: str) -> None:
+    """To look at each of three hundred threads for each of as many tasks would take longer than they may."""
+    launch.write("crowded", CROWDED)
+    service = launch.owned("crowded:wrapped", *SHORT, "--exit-margin", "2", "--loop", loop)
+    with Client(service.port()) as client:
+        client.send("/crowd")
+        service.wait_for("^crowded")
+        service.terminate()
+        assert service.exit_code() == 70, service.output
+    service.wait_for(r"^    in flight: task task 0, \d\.\d s old, at \S+/blocking\.py:\d+ in in_lock")
+    service.wait_for(r"^    in flight: and 281 more")
+    service.wait_for(r"^    still there: thread \S+, at \S+/blocking\.py:\d+ in in_lock", times=20)
+    service.wait_for(r"^    still there: and 280 more like the last")
+
+
 FORKING = """
 import asyncio, multiprocessing, sys, warnings
 import blocking
@@ -299,6 +343,20 @@ def test_handlers_that_the_loop_calls_are_called(launch: Launch, loop: str) -> N
         service.signal(signal.SIGHUP)
         service.terminate()
         assert service.exit_code() == 70, service.output
+
+
+def test_who_is_heard_while_c_code_holds_the_gil_does_not_hide_the_end(launch: Launch, loop: str) -> None:
+    launch.write("handling", HANDLING)
+    service = launch.owned("handling:wrapped", *SHORT, "--loop", loop)
+    with Client(service.port()) as client:
+        client.send("/held")
+        service.wait_for("^blocking")
+        wait_until_asleep(service)
+        for signum in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
+            service.signal(signum)
+            wait_until_delivered(service, signum)
+        assert service.exit_code() == 70, service.output
+    assert "heard a hangup" not in service.output
 
 
 SPAWNING = """
