@@ -114,16 +114,17 @@ class Watchdog:
         next breath.
         """
         self._stopped = True
-        wakeup, self._wakeup = self._wakeup, None
+        wakeup = self._wakeup
         if wakeup is None:
             return
         self._watch.unsubscribe(self._noticed)
         with contextlib.suppress(ValueError):  # not the main thread: nobody can take it away from there
             wakeup.give_back()
+        self._wakeup = None
         wakeup.wake()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_JOIN_SECONDS)
-            if not self._thread.is_alive():  # else it still reads from it
+            if not self._thread.is_alive():  # else it still reads from it, and closes it itself
                 wakeup.close()
 
     def _noticed(self) -> None:
@@ -162,6 +163,8 @@ class Watchdog:
                 if each is not None:
                     each.close()
             self._dump.unregister()
+            if self._wakeup is None:
+                wakeup.close()
 
     def _hear(self, wakeup: Wakeup) -> None:
         """One signal, one wake, or the deadline. At each instant one of the two stages is on guard."""
