@@ -340,7 +340,7 @@ class OwnedServer(uvicorn.Server):
         """Hand a connection from the backlog to uvicorn's protocol, as its own listener would have."""
 
         def protocol() -> asyncio.Protocol:
-            return self.config.http_protocol_class(  # type: ignore[call-arg]
+            return self.config.http_protocol_class(  # type: ignore[call-arg]  # it may be any class
                 config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=loop
             )
 
@@ -386,9 +386,9 @@ class OwnedServer(uvicorn.Server):
         whether somebody answers there.
         """
         path = self.config.uds
-        if path is None or not os.path.exists(path):  # noqa: PTH110
+        if path is None or not os.path.exists(path):  # noqa: PTH110 - as uvicorn and asyncio take it: text
             return
-        if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116
+        if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116 - as above
             message = "there is a file of this name that is no socket"
             raise OSError(message)
         with socket.socket(socket.AF_UNIX) as client:
@@ -402,7 +402,7 @@ class OwnedServer(uvicorn.Server):
 
     def _remember_uds(self) -> None:
         if self.config.uds is not None:
-            found = os.stat(self.config.uds)  # noqa: PTH116
+            found = os.stat(self.config.uds)  # noqa: PTH116 - as above
             self._own_uds = (found.st_dev, found.st_ino)
 
     def _remove_uds(self) -> None:
@@ -410,9 +410,9 @@ class OwnedServer(uvicorn.Server):
         if self.config.uds is None:
             return
         with contextlib.suppress(FileNotFoundError):
-            found = os.stat(self.config.uds)  # noqa: PTH116
+            found = os.stat(self.config.uds)  # noqa: PTH116 - as above
             if (found.st_dev, found.st_ino) == self._own_uds:
-                os.unlink(self.config.uds)  # noqa: PTH108
+                os.unlink(self.config.uds)  # noqa: PTH108 - as above
 
 
 class _BrokenOff:
