@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from graceful import shells
 from graceful.rehearse.evidence import HAIR, Evidence, Scene, UnplannedEnd
 from graceful.rehearse.findings import Finding, Rule, in_restarts, lost_as
 from graceful.rehearse.model import AFTER_PRE_STOP, Cause, Entry, Event, Happening, ProbeName
@@ -18,7 +19,6 @@ _TOLERANCE: Final = 0.5
 _FAULTS: Final = frozenset({-4, -6, -7, -8, -9, -11})
 _LAST_LINES: Final = 20
 _KILLED: Final = -9
-_SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "busybox", "zsh", "ksh"})
 _LAST_IS_EXEC: Final = re.compile(r"(?:^|&&|;|\n)\s*exec\s[^;&|\n]*\s*$")
 _COMPLAINS: Final = re.compile(r"Error|Exception|(?i:\b(?:warn(?:ing)?|error|fatal|fault|critical|panic)\b)")
 _ROOM: Final = 1.25
@@ -213,9 +213,9 @@ def shell_in_front(command: Sequence[str]) -> str | None:
     if not command:
         return None
     program = command[0].rpartition("/")[2]
-    if program not in _SHELLS:
+    if program not in shells.NAMES:
         return program if program.endswith(".sh") else None
-    texts = [word for word in command[1:] if not word.startswith("-") and word not in _SHELLS]
+    texts = [word for word in command[1:] if not word.startswith("-") and word not in shells.NAMES]
     return None if texts and _LAST_IS_EXEC.search(texts[0].strip()) else program
 
 

@@ -160,6 +160,7 @@ def test_pid_1_without_a_handler_is_told_what_the_kernel_does() -> None:
         (("sh", "-c", "exec python app.py | tee log"), "sh"),
         (("sh", "-c", "exec python app.py && true"), "sh"),
         (("sh", "start.sh"), "sh"),
+        (("fish", "-c", "python app.py; true"), "fish"),
         (("./entrypoint.sh", "python"), "entrypoint.sh"),
         (("python", "app.py"), None),
         ((), None),
