@@ -159,7 +159,7 @@ def _way_to_close(result: object) -> Callable[[], object] | None:
     for attribute in ("aclose", "close"):
         close = getattr(result, attribute, None)
         if callable(close):
-            return close  # type: ignore[no-any-return]
+            return close  # type: ignore[no-any-return]  # a stranger's
     return None
 
 

@@ -109,7 +109,8 @@ class CThread:
         GIL is held meanwhile: what the calls wait for must be there.
         """
         if self._thread is not None:
-            until = (ctypes.c_long * 2)(int(time.time() + within), 0)  # `struct timespec`
+            # `struct timespec`, by the wall clock: on the monotonic one glibc joins from 2.31 on only.
+            until = (ctypes.c_long * 2)(int(time.time() + within), 0)
             if self._libc.pthread_timedjoin_np(self._thread, None, until):
                 return False
             self._thread = None
@@ -135,8 +136,8 @@ class CThread:
 
 
 def libc() -> ctypes.PyDLL:
-    """The C library. Called with the GIL held: none of the calls waits for anything. Raises OSError or
-    AttributeError where it cannot run such a thread.
+    """The C library. Called with the GIL held: but for a join, none of the calls waits for anything. Raises
+    OSError or AttributeError where it cannot run such a thread.
     """
     if sys.platform != "linux" or os.uname().machine not in _CONTEXT_BYTES:
         message = f"not known on {sys.platform}, {os.uname().machine}"

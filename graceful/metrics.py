@@ -124,7 +124,7 @@ class Publisher:
         if multiprocess():
             self.publish()
             if process_ends:
-                mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+                mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]  # theirs
 
     async def page(self, accept: str) -> tuple[bytes, bytes]:
         """The page of all metrics, in the format that `accept` asks for, and its content type."""
@@ -139,7 +139,7 @@ class Publisher:
             return content_type.encode(), encode(REGISTRY)
         self.publish()
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # theirs
         return content_type.encode(), encode(registry)
 
     def _write(self, now: Snapshot) -> None:

@@ -135,6 +135,7 @@ class Report:
             if phase in self.phases:
                 lines.append(f"  {_SHORT[phase]:<10} {self.phases[phase]:6.2f} s   {said}")
                 lines += self._details(phase)
+        # A thousand threads must not hide the one callback: of each kind so many are listed.
         for _, alike in itertools.groupby(self.left_behind, key=lambda what: what.partition(" ")[0]):
             lines += listed("  exit       left behind: ", list(alike))
         return "\n".join(lines)

@@ -15,9 +15,10 @@ from graceful.processes import Process
 ReadScript: TypeAlias = Callable[[str], "str | None"]
 """From the path of a script to its text; None where it cannot be read."""
 
-_NAMES: Final = frozenset(
+NAMES: Final = frozenset(
     {"sh", "dash", "bash", "ash", "busybox", "ksh", "ksh93", "mksh", "zsh", "fish", "rbash", "yash"}
 )
+"""By which a program is taken for a shell."""
 _END_BY_EXIT_TRAPS: Final = frozenset({"sh", "bash", "rbash", "ksh", "ksh93"})  # sh may be a bash
 _VALUED: Final = frozenset({"--rcfile", "--init-file"})
 # Patterns are compiled when they are needed: few services are behind a shell with a trap.
@@ -34,7 +35,7 @@ _KILLS: Final = r"\bp?kill"
 
 def is_shell(process: Process) -> bool:
     """Whether it was started by the name of a shell."""
-    return process.program in _NAMES
+    return process.program in NAMES
 
 
 def script_of(shell: Process) -> tuple[str | None, str | None]:

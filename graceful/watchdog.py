@@ -20,6 +20,7 @@ from typing import Final
 from graceful import signals
 from graceful.budget import Budget, LastMoments
 from graceful.dumps import StackDump, stderr_descriptor
+from graceful.reports import ExitCode
 from graceful.settings import Settings
 from graceful.termination_log import TerminationLog, termination_log
 from graceful.wakeup import Wakeup
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from graceful.sentinel import Sentinel
 
 logger = logging.getLogger("graceful")
-
-EXIT_WATCHDOG: Final = 70
-EXIT_INTERRUPTED: Final = 130
-EXIT_QUIT: Final = 131
 
 _BEGIN: Final = signals.TERMINATE + signals.INTERRUPT
 _INTERRUPTS_TO_EXIT: Final = 3
@@ -117,16 +114,17 @@ class Watchdog:
         next breath.
         """
         self._stopped = True
-        wakeup, self._wakeup = self._wakeup, None
+        wakeup = self._wakeup
         if wakeup is None:
             return
         self._watch.unsubscribe(self._noticed)
         with contextlib.suppress(ValueError):  # not the main thread: nobody can take it away from there
             wakeup.give_back()
+        self._wakeup = None
         wakeup.wake()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_JOIN_SECONDS)
-            if not self._thread.is_alive():  # else it still reads from it
+            if not self._thread.is_alive():  # else it still reads from it, and closes it itself
                 wakeup.close()
 
     def _noticed(self) -> None:
@@ -165,6 +163,8 @@ class Watchdog:
                 if each is not None:
                     each.close()
             self._dump.unregister()
+            if self._wakeup is None:
+                wakeup.close()
 
     def _hear(self, wakeup: Wakeup) -> None:
         """One signal, one wake, or the deadline. At each instant one of the two stages is on guard."""
@@ -188,23 +188,23 @@ class Watchdog:
             return
         self._look_at_the_clock()
         if self._owned and self._watch.count(signals.QUIT):
-            self._end(EXIT_QUIT, "SIGQUIT: exits at once")
+            self._end(ExitCode.QUIT, "SIGQUIT: exits at once")
         if self._owned and self._watch.count(signals.INTERRUPT) >= _INTERRUPTS_TO_EXIT:
-            self._end(EXIT_INTERRUPTED, "third SIGINT: exits at once")
+            self._end(ExitCode.INTERRUPTED, "third SIGINT: exits at once")
 
     def _look_at_the_clock(self) -> None:
         self._set_deadline()
         if self._at is not None and not self._written_ahead:
             self._write_ahead()
         if self._at is not None and self._clock() >= self._at.acts:
-            self._end(EXIT_WATCHDOG, "the watchdog ends the process: its time is up and SIGKILL is near")
+            self._end(ExitCode.WATCHDOG, "the watchdog ends the process: its time is up and SIGKILL is near")
 
     def _end(self, code: int, why: str) -> None:
         """Say who is in the way and leave. On threads of their own: standard error may be full, the file's
         disk may hang, and who is asked may hold a lock.
         """
         until = self._clock() + _LAST_WORDS_SECONDS
-        if code == EXIT_WATCHDOG and self._at is not None:
+        if code == ExitCode.WATCHDOG and self._at is not None:
             until = min(until, self._at.leaves)
         text = f"{self._came()}{why} (exit code {code})"
         speakers = [
@@ -253,14 +253,16 @@ class Watchdog:
         try:
             from graceful.exit_timer import ExitTimer  # noqa: PLC0415 - ctypes may not be there
 
-            self._timer = ExitTimer(EXIT_WATCHDOG, self._dump.signum)
+            self._timer = ExitTimer(ExitCode.WATCHDOG, self._dump.signum)
         except (ImportError, OSError, AttributeError) as problem:
             logger.debug("no timer ends the process while C code holds the GIL: %s", problem)
             return
         try:
             from graceful.sentinel import Sentinel  # noqa: PLC0415 - see above
 
-            self._sentinel = Sentinel(*wakeup.ends, _BEGIN, code=EXIT_WATCHDOG, dump_signal=self._dump.signum)
+            self._sentinel = Sentinel(
+                *wakeup.ends, _BEGIN, code=ExitCode.WATCHDOG, dump_signal=self._dump.signum
+            )
         except (OSError, AttributeError) as problem:
             logger.debug("C code that holds the GIL when the signal comes is not noticed: %s", problem)
 

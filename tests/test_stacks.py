@@ -255,7 +255,7 @@ def test_the_users_line_is_found_behind_the_frameworks(path: str, line: str, spe
         found = None
         async with asyncio.timeout(30):
             # Nobody tells when a thread has reached its line: look until it has.
-            while not str(found := standing_at(task)).endswith(line):  # noqa: ASYNC110
+            while not str(found := standing_at(task)).endswith(line):  # noqa: ASYNC110 - see above
                 await asyncio.sleep(0.001)
         LET_GO.set()
         task.cancel()
@@ -272,7 +272,7 @@ def test_the_thread_of_an_executor_is_found_by_its_future() -> None:
         chained = asyncio.get_running_loop().run_in_executor(None, blocking)
         async with asyncio.timeout(30):
             for work in (waiting, asyncio.ensure_future(awaited(chained))):
-                while not str(standing_at(work)).endswith(("in blocking", "in awaited")):  # noqa: ASYNC110
+                while not str(standing_at(work)).endswith(("in blocking", "in awaited")):  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.001)
         assert [thread.name for thread in stacks._executor_threads(chained, stacks.Moment())] == ["asyncio_0"]
         LET_GO.set()

@@ -229,7 +229,27 @@ def test_it_is_gone_when_it_is_stopped(scene: Scene) -> None:
     signal.raise_signal(TERM)
     scene.watchdog.arm(Budget.of(scene.settings(), began=0.0).last_moments)
     assert (scene.codes, scene.timers) == ([], [])
+    assert scene.watchdog._thread is not None
+    scene.watchdog._thread.join(BOUND)  # on a machine that is busy it has one breath more
     assert "graceful-watchdog" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_thread_that_ends_later_leaves_nothing_either(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine that is busy it may still be importing what it needs."""
+    go_on = threading.Event()
+    monkeypatch.setattr(watchdog, "_JOIN_SECONDS", 0.0)
+    monkeypatch.setattr(scene.watchdog, "_load_second_stage", lambda _: go_on.wait(BOUND))
+    scene.watch.install(*signals.OWNED)
+    scene.watchdog.start(scene.settings())
+    wakeup, thread = scene.watchdog._wakeup, scene.watchdog._thread
+    assert wakeup is not None
+    assert thread is not None
+    scene.watchdog.stop()
+    go_on.set()
+    thread.join(BOUND)
+    assert wakeup.ends == (-1, -1)
 
 
 def test_stopped_on_another_thread(scene: Scene) -> None:
@@ -237,6 +257,8 @@ def test_stopped_on_another_thread(scene: Scene) -> None:
     stopping = threading.Thread(target=scene.watchdog.stop)
     stopping.start()
     stopping.join(BOUND)
+    assert scene.watchdog._thread is not None
+    scene.watchdog._thread.join(BOUND)
     assert "graceful-watchdog" not in {thread.name for thread in threading.enumerate()}
     signal.set_wakeup_fd(-1)
 

@@ -21,9 +21,7 @@ from graceful.rehearse.model import (
     LoadPlan,
     Plan,
     Probe,
-    Rehearsal,
     Service,
-    Verdict,
 )
 from graceful.rehearse.rollout import Rollout
 from graceful.rehearse.story import tell
@@ -37,18 +35,15 @@ _MAX_LATENESS: Final = 0.25  # in so short a run one hiccup of a machine that ru
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rehearsed:
-    """A rehearsal with its verdict."""
-
-    rehearsal: Rehearsal
-    verdict: Verdict
+class Rehearsed(Judged):
+    """A rehearsal with its verdict, for a test."""
 
     def assert_nothing_lost(self) -> None:
         """Raise AssertionError, with the timeline of what went wrong, unless nothing was lost and all that
         were taken away ended by themselves in time.
         """
         if self.verdict.judgement is not Judgement.PASSED:
-            raise AssertionError(tell(Judged(rehearsal=self.rehearsal, verdict=self.verdict)))
+            raise AssertionError(tell(self))
 
 
 def rehearsed(target: object, *, restarts: int = 1, **options: Any) -> Rehearsed:

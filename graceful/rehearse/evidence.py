@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, dropwhile, takewhile
+from typing import Final
 
 from graceful.rehearse.model import (
     Death,
@@ -20,12 +21,15 @@ from graceful.rehearse.model import (
     Service,
 )
 
-_AT_ONCE = 0.05  # seconds: no server that shuts down in order is that fast, a process without a handler is
-_SOON = 0.5
-_OLD_ENOUGH = 0.02  # a request of that age has been accepted; a younger one may still be in the backlog
-_TOGETHER = 0.25  # a loss that was noticed so soon after an end is of that end
-_SEVERAL = 3
-_LATELY = 0.75  # what was seen in the last quarter of its time was so to the last
+HAIR: Final = 0.01
+"""Seconds: what two have noticed of one event may be so much apart."""
+
+_AT_ONCE: Final = 0.05  # seconds: no server that ends in order is that fast, a process without a handler is
+_SOON: Final = 0.5
+_OLD_ENOUGH: Final = 0.02  # a request of that age has been accepted; a younger one may be in the backlog
+_TOGETHER: Final = 0.25  # a loss that was noticed so soon after an end is of that end
+_SEVERAL: Final = 3
+_LATELY: Final = 0.75  # what was seen in the last quarter of its time was so to the last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +71,7 @@ class Scene:
     def not_ready(self) -> float | None:
         """When readiness said no, where it was not the end of the process that made it so."""
         said, end = self.death.not_ready, self.over
-        return None if said is None or (end is not None and said >= end - 0.01) else said
+        return None if said is None or (end is not None and said >= end - HAIR) else said
 
     @property
     def closed(self) -> float | None:
@@ -79,7 +83,7 @@ class Scene:
         if not seen:
             return None
         if self.death.killed is not None:
-            return None if min(seen) >= self.death.killed - 0.01 else min(seen)
+            return None if min(seen) >= self.death.killed - HAIR else min(seen)
         return min([*seen, *([] if self.death.ended is None else [self.death.ended])])
 
     @property
@@ -167,7 +171,7 @@ class Scene:
             entry
             for entry in self.entries
             if entry.sent < instant
-            and entry.ended >= instant - 0.01
+            and entry.ended >= instant - HAIR
             and entry.outcome
             in {Outcome.RESET, Outcome.RESET_KEPT, Outcome.TRUNCATED, Outcome.TIMEOUT, Outcome.WRONG}
         )
@@ -272,9 +276,7 @@ def _unplanned(
     """The ends before their replica was taken away, in the order of time."""
     found = []
     begun: dict[str, float] = {}  # so that no loss is of two ends of one replica
-    own: dict[
-        str, list[int]
-    ] = {}  # the numbers of the events of each replica that are no part of its removal
+    own: dict[str, list[int]] = {}  # by replica, the numbers of the events that are no part of its removal
     for number, event in enumerate(rehearsal.events):
         death = deaths.get(event.replica)
         if death is None or event.at < death.taken_away:

@@ -11,8 +11,11 @@ from graceful.rehearse.evidence import Evidence, Scene
 from graceful.rehearse.model import Cause, Entry, Event, Outcome, Rehearsal, Service
 from graceful.rehearse.phrasing import at_least, counted, listing, seconds, whole
 
-_ROOM: Final = 1.15
-"""What was needed this time is not enough for the next: by so much more is asked for."""
+MOMENT: Final = 0.25
+"""Seconds: what is no further apart is one event."""
+
+_RACE: Final = 0.1  # seconds within which one notices that a connection ended in the moment of its use
+_ROOM: Final = 1.15  # what was needed this time is not enough for the next: so many times that is asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +28,6 @@ class Finding:
     losses: tuple[Entry, ...] = ()
     deaths: int = 0
 
-
-MOMENT: Final = 0.25
-"""Seconds: what is no longer apart is one event."""
-
-_RACE: Final = 0.1  # seconds within which one notices that a connection ended in the moment of its use
 
 Rule = Callable[[Evidence], Finding | None]
 
@@ -62,7 +60,7 @@ def keep_serving(scenes: Iterable[Scene], losses: Iterable[Entry]) -> float:
 
 def lame_duck(needed: float, service: Service) -> str:
     """The ways to keep serving for `needed` seconds after the signal."""
-    asleep = service.pre_stop if isinstance(service.pre_stop, float) else 0.0
+    asleep = 0.0 if isinstance(service.pre_stop, tuple) else service.pre_stop
     return (
         f"a lame duck (graceful run --lame-duck {at_least(needed)}) or a preStop sleep of "
         f"{whole(needed + asleep)} s"

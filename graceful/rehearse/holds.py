@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from typing import Final
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
@@ -14,8 +15,8 @@ from graceful.rehearse.endpoints import Endpoints
 from graceful.rehearse.model import Entry, Hold, HoldKind, Outcome, RequestSpec
 from graceful.rehearse.wires import Address, insecure, open_socket
 
-_CLOSED_WELL = {1000, 1001, 1012}  # RFC 6455, 7.4.1, and "service restart" of IANA's registry
-_AGAIN_SECONDS = 0.1
+_CLOSED_WELL: Final = frozenset({1000, 1001, 1012})  # RFC 6455, 7.4.1, and IANA's "service restart"
+_AGAIN_SECONDS: Final = 0.1
 
 
 class Holds:

@@ -14,6 +14,7 @@ from graceful.rehearse import commands, probing
 from graceful.rehearse.backoff import BackOff
 from graceful.rehearse.container import Container, Process
 from graceful.rehearse.model import (
+    AFTER_PRE_STOP,
     Death,
     Event,
     Happening,
@@ -25,9 +26,7 @@ from graceful.rehearse.model import (
 )
 from graceful.rehearse.streaks import Streak, Ticker
 from graceful.rehearse.waiting import happened, unless
-
-AFTER_PRE_STOP: Final = 2.0
-"""Seconds that are left for the process after its preStop hook, even if that took the whole grace period."""
+from graceful.rehearse.wires import HOST
 
 # Of a replica without a readiness probe: it is asked only until it accepts a connection.
 _ACCEPTS: Final = Probe(action=TcpSocket(), period=0.05)
@@ -50,7 +49,7 @@ class Kubelet:
         start: Callable[[], Awaitable[Process]],
         tell: Callable[[Event], object],
         environment: Mapping[str, str],
-        host: str = probing.LOOPBACK,
+        host: str = HOST,
         unix_socket: str | None = None,
         act: Callable[..., Awaitable[probing.Result]] = probing.act,
         run_command: Callable[..., Awaitable[commands.Ended]] = commands.run,

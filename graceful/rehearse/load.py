@@ -49,7 +49,7 @@ class Load:
         self._endpoints = endpoints
         self._requests = random.Random(plan.seed)  # noqa: S311 - load, not secrets
         # Another one, since how often it is asked depends on the servers.
-        self._routes = random.Random(plan.seed)  # noqa: S311
+        self._routes = random.Random(plan.seed)  # noqa: S311 - as above
         self._idle: list[_Kept] = []
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 
 from graceful.rehearse import manifest_compose, manifest_kubernetes, manifest_procfile
 from graceful.rehearse.manifest_reading import Found, Place
-from graceful.rehearse.wording import printable
+from graceful.rehearse.wording import escaped
 from graceful.rehearse.yaml_lines import LONGEST, ManifestError, read
 
 STANDARD_INPUT: Final = "-"
@@ -103,5 +103,5 @@ def _from_compose(
 def _with_others(found: Found, others: list[str]) -> Found:
     if not others:
         return found
-    note = printable(f"of several this one is rehearsed, not {', '.join(others)}: --name picks another")
+    note = escaped(f"of several this one is rehearsed, not {', '.join(others)}: --name picks another")
     return Found(service=found.service, replicas=found.replicas, what=found.what, notes=(note, *found.notes))

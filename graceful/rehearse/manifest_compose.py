@@ -13,7 +13,7 @@ from typing import Final
 from graceful.rehearse.expansion import InterpolationError, interpolated
 from graceful.rehearse.manifest_reading import LAST_PORT, Found, OwnPort, Place
 from graceful.rehearse.model import PORT, Exec, Probe, RestartPolicy, Service
-from graceful.rehearse.wording import printable
+from graceful.rehearse.wording import escaped
 
 
 def _words(text: str) -> frozenset[str]:
@@ -87,7 +87,7 @@ def found_in(name: str, place: Place, environ: Mapping[str, str], command: tuple
     return Found(
         service=service,
         replicas=reading.replicas(),
-        what=printable(f"Compose service {name}"),
+        what=escaped(f"Compose service {name}"),
         notes=tuple(reading.notes),
     )
 

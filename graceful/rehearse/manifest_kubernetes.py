@@ -16,7 +16,7 @@ from graceful.rehearse.expansion import expanded
 from graceful.rehearse.manifest_probes import PROBES, Ports, ProbeReader
 from graceful.rehearse.manifest_reading import Found, OwnPort, Place
 from graceful.rehearse.model import PORT, HttpGet, Probe, RestartPolicy, Service
-from graceful.rehearse.wording import printable
+from graceful.rehearse.wording import escaped
 
 KINDS: Final = ("Deployment", "StatefulSet", "DaemonSet", "Pod")
 
@@ -93,7 +93,7 @@ def found_in(workload: Workload, command: tuple[str, ...] = ()) -> Found:
     return Found(
         service=service,
         replicas=_replicas(workload),
-        what=printable(f"{workload.title}, container {reading.name}"),
+        what=escaped(f"{workload.title}, container {reading.name}"),
         notes=tuple(reading.notes),
     )
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from graceful.rehearse.manifest_reading import Found
 from graceful.rehearse.model import PORT, Service
-from graceful.rehearse.wording import printable
+from graceful.rehearse.wording import escaped
 from graceful.rehearse.yaml_lines import ManifestError
 
 WEB: Final = "web"
@@ -52,13 +52,13 @@ def found_in(
         raise ManifestError(file, None, message)
     number, line = processes[wanted]
     notes = [
-        printable(f"{file}:{other}: {each} is not started here")
+        escaped(f"{file}:{other}: {each} is not started here")
         for each, (other, _) in processes.items()
         if each != wanted
     ]
     if not command and "PORT" not in line:
         note = f"{file}:{number}: {wanted}: each replica is given PORT, and the line does not name it"
-        notes.append(printable(note))
+        notes.append(escaped(note))
     return Found(
         service=Service(
             name=wanted,

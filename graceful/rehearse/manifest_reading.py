@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from graceful.rehearse.model import PORT, Service
-from graceful.rehearse.wording import one_line, printable
+from graceful.rehearse.wording import escaped, one_line
 from graceful.rehearse.yaml_lines import ManifestError, Node
 
 LAST_PORT: Final = 65_535
@@ -48,7 +48,7 @@ class Place:
 
     def note(self, text: str) -> str:
         """A remark about it, in one line."""
-        return printable(f"{self.file}:{self.line}: {f'{self.path}: ' if self.path else ''}{text}")
+        return escaped(f"{self.file}:{self.line}: {f'{self.path}: ' if self.path else ''}{text}")
 
     def fail(self, problem: str) -> NoReturn:
         """Raise ManifestError."""

@@ -18,6 +18,9 @@ PORT: Final = "{port}"
 SOCKET: Final = "{socket}"
 """The same for a Unix socket: its path."""
 
+AFTER_PRE_STOP: Final = 2.0
+"""Seconds that are left for the process after its preStop hook, even if that took the whole grace period."""
+
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 

@@ -78,8 +78,8 @@ def _deed(action: Action) -> str:
 
 def _end(service: Service) -> str:
     hook = service.pre_stop
-    asleep = f"preStop {_spelled(hook)}, " if isinstance(hook, tuple) else ""
-    if isinstance(hook, float | int) and hook:
-        asleep = f"preStop sleep {hook:g} s, "
+    before = ""
+    if hook:
+        before = f"preStop {_spelled(hook) if isinstance(hook, tuple) else f'sleep {hook:g} s'}, "
     whom = " to all its processes" if service.signal_all else ""
-    return f"{asleep}{service.stop_signal}{whom}, SIGKILL {service.grace_period:g} s after the decision"
+    return f"{before}{service.stop_signal}{whom}, SIGKILL {service.grace_period:g} s after the decision"

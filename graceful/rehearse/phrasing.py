@@ -63,6 +63,11 @@ def whole(value: float) -> str:
     return str(max(1, math.ceil(round(value, 6))))
 
 
+def hook(pre_stop: float | tuple[str, ...]) -> str:
+    """What it does, a sleep or a command: `2 s`, `sleep 2`."""
+    return " ".join(pre_stop) if isinstance(pre_stop, tuple) else f"{pre_stop:g} s"
+
+
 def ending(code: int | None) -> str:
     """How a process ended, for people: `exit code 1`, `ended by SIGTERM`."""
     if code is None:

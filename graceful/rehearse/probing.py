@@ -6,7 +6,6 @@ https://kubernetes.io/docs/tasks/configure-pod-container/configure-liveness-read
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -19,9 +18,8 @@ import h11
 
 from graceful.rehearse import commands
 from graceful.rehearse.model import PORT, Action, Exec, HttpGet, TcpSocket
+from graceful.rehearse.wires import HOST, insecure
 from graceful.rehearse.wording import one_line
-
-LOOPBACK: Final = "127.0.0.1"
 
 _REQUEST_LIMIT: Final = 10  # in a chain of redirects, as the kubelet's
 _BODY_LIMIT: Final = 10 * 1024  # bytes that are read of a body, as the kubelet's
@@ -46,7 +44,7 @@ async def act(  # noqa: PLR0913 - named, all but the first
     action: Action,
     *,
     port: int,
-    host: str = LOOPBACK,
+    host: str = HOST,
     unix_socket: str | None = None,
     tls: bool = False,
     timeout: float,  # noqa: ASYNC109 - running out of time is a result, not an error
@@ -120,7 +118,7 @@ async def _opened(
     place: _Place, port: int, *, tls: bool
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection, gone when the block is left: nobody is waited for, as a server may never say goodbye."""
-    context = _trusting() if tls else None
+    context = insecure() if tls else None
     if place.is_reached_by_socket(port):
         reader, writer = await asyncio.open_unix_connection(
             place.unix_socket, ssl=context, server_hostname="localhost" if tls else None
@@ -131,15 +129,6 @@ async def _opened(
         yield reader, writer
     finally:
         writer.transport.abort()
-
-
-@functools.cache
-def _trusting() -> ssl.SSLContext:
-    """The kubelet does not verify certificates."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 async def _connect(action: TcpSocket, place: _Place) -> Result:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Final, Protocol, Self
 
 from graceful import signals
+from graceful.rehearse.container import Process
 from graceful.rehearse.first_process import FirstProcess
 from graceful.rehearse.model import Service
 from graceful.rehearse.wires import HOST
@@ -30,19 +31,8 @@ _FOREIGN: Final = (
 )
 
 
-class Running(Protocol):
-    """A process that has been started."""
-
-    pid: int
-
-    def signal(self, name: str) -> None:
-        """Send the signal of this name, `SIGTERM`. Nothing happens once it has ended."""
-
-    def kill(self) -> None:
-        """SIGKILL, to all that it has started too."""
-
-    async def wait(self) -> int:
-        """Its exit code, when it has ended; negative: the signal that it died of."""
+class Running(Process, Protocol):
+    """A process that has been started, and what it writes."""
 
     def output(self) -> str:
         """The end of what it has written so far."""
@@ -96,7 +86,7 @@ class LocalProcess:
         return cls(process, output, all_of_it=all_of_it)
 
     def signal(self, name: str) -> None:
-        """See Running."""
+        """See `Running`."""
         number = signals.number_of(name)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if self._all_of_it:
@@ -105,12 +95,12 @@ class LocalProcess:
                 self._process.send_signal(number)
 
     def kill(self) -> None:
-        """See Running."""
+        """See `Running`."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, _SIGKILL)
 
     async def wait(self) -> int:
-        """See Running."""
+        """See `Running`."""
         code = await self._process.wait()
         if not self._is_over:
             self._is_over = True
@@ -118,13 +108,13 @@ class LocalProcess:
         return code
 
     def output(self) -> str:
-        """See Running."""
+        """See `Running`."""
         size = self._output.seek(0, os.SEEK_END)
         self._output.seek(max(0, size - _OUTPUT_BYTES))
         return self._output.read().decode(errors="replace")
 
     def close(self) -> None:
-        """See Running."""
+        """See `Running`."""
         self._output.close()
 
 

@@ -11,7 +11,7 @@ from graceful.rehearse.figures import Judged, kinds, lasted
 from graceful.rehearse.markup import Inside, Markup, tag
 from graceful.rehearse.model import Death, HttpGet, Judgement, Outcome, Plan, Probe, Rehearsal, TcpSocket
 from graceful.rehearse.overview import draw_overview, lives
-from graceful.rehearse.phrasing import counted, ending, listing, seconds, signed
+from graceful.rehearse.phrasing import counted, ending, hook, listing, seconds, signed
 from graceful.rehearse.picture import NARROW, WHOLE, WIDE, draw_death
 from graceful.rehearse.timeline import Timeline, Tone, timelines
 
@@ -287,8 +287,6 @@ def _settings(rehearsal: Rehearsal) -> Markup:
 
 def _shown(plan: Plan) -> list[tuple[str, str]]:
     service, load = plan.service, plan.load
-    pre_stop = service.pre_stop
-    asleep = f"{pre_stop:g} s" if isinstance(pre_stop, float | int) else " ".join(pre_stop)
     shown = [
         ("command", " ".join(service.command)),
         ("replicas", str(plan.replicas)),
@@ -296,7 +294,7 @@ def _shown(plan: Plan) -> list[tuple[str, str]]:
         ("endpoint removed after", seconds(plan.removal_lag)),
         ("grace period", f"{service.grace_period:g} s"),
         ("stop signal", service.stop_signal),
-        *([("preStop", asleep)] if pre_stop else []),
+        *([("preStop", hook(service.pre_stop))] if service.pre_stop else []),
     ]
     probes = (("startup", service.startup), ("liveness", service.liveness), ("readiness", service.readiness))
     shown += [(f"{name} probe", _probe(probe)) for name, probe in probes if probe is not None]

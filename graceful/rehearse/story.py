@@ -12,7 +12,7 @@ from typing import Final
 from graceful.rehearse.evidence import gather
 from graceful.rehearse.figures import Judged, labels, rows
 from graceful.rehearse.model import Event, Happening, Judgement, Outcome, Plan, ProbeName, Rehearsal
-from graceful.rehearse.phrasing import counted, flat, listing, seconds, signed
+from graceful.rehearse.phrasing import counted, flat, hook, listing, seconds, signed
 from graceful.rehearse.timeline import (
     SLOT,
     Moment,
@@ -207,16 +207,12 @@ def introduction(plan: Plan) -> str:
     parts.append(f"endpoints removed after {seconds(plan.removal_lag)}")
     parts.append(f"grace period {service.grace_period:g} s")
     if service.pre_stop:
-        parts.append(f"preStop {_pre_stop(service.pre_stop)}")
+        parts.append(f"preStop {hook(service.pre_stop)}")
     parts.append(f"{load.rate:g} requests a second (seed {load.seed})")
     if load.holds:
         parts.append(listing([f"{hold.count} {hold.kind} at {hold.path}" for hold in load.holds]))
     command = flat(" ".join(service.command), 300)
     return f"{flat(service.name)}: {command}: {flat(', '.join(parts), 400)}"
-
-
-def _pre_stop(pre_stop: float | tuple[str, ...]) -> str:
-    return f"{pre_stop:g} s" if isinstance(pre_stop, (int, float)) else " ".join(pre_stop)
 
 
 def _slots(timeline: Timeline) -> tuple[Slot, ...]:

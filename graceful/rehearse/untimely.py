@@ -8,19 +8,17 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from graceful.rehearse.evidence import Evidence, Scene, UnplannedEnd
+from graceful import shells
+from graceful.rehearse.evidence import HAIR, Evidence, Scene, UnplannedEnd
 from graceful.rehearse.findings import Finding, Rule, in_restarts, lost_as
-from graceful.rehearse.model import Cause, Entry, Event, Happening, ProbeName
+from graceful.rehearse.model import AFTER_PRE_STOP, Cause, Entry, Event, Happening, ProbeName
 from graceful.rehearse.phrasing import counted, ending, flat, listing, seconds, whole
 
-_MINIMUM_AFTER_PRE_STOP: Final = 2.0  # the API's rule: so much is left after a preStop that took everything
 _TOLERANCE: Final = 0.5
-_FAULTS: Final = frozenset(
-    {-4, -6, -7, -8, -9, -11}
-)  # ILL, ABRT, BUS, FPE, SEGV; KILL is the kernel's, for memory
+# ILL, ABRT, BUS, FPE, SEGV; KILL is the kernel's, for memory.
+_FAULTS: Final = frozenset({-4, -6, -7, -8, -9, -11})
 _LAST_LINES: Final = 20
 _KILLED: Final = -9
-_SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "busybox", "zsh", "ksh"})
 _LAST_IS_EXEC: Final = re.compile(r"(?:^|&&|;|\n)\s*exec\s[^;&|\n]*\s*$")
 _COMPLAINS: Final = re.compile(r"Error|Exception|(?i:\b(?:warn(?:ing)?|error|fatal|fault|critical|panic)\b)")
 _ROOM: Final = 1.25
@@ -166,7 +164,7 @@ def _pre_stop_used_all(scene: Scene) -> bool:
     if not scene.service.pre_stop or death.signalled is None or scene.over is None:
         return False
     used = death.signalled - death.taken_away
-    return used >= grace / 2 and scene.over - death.signalled <= _MINIMUM_AFTER_PRE_STOP + _TOLERANCE
+    return used >= grace / 2 and scene.over - death.signalled <= AFTER_PRE_STOP + _TOLERANCE
 
 
 def _under_way(scene: Scene) -> list[Entry]:
@@ -215,9 +213,9 @@ def shell_in_front(command: Sequence[str]) -> str | None:
     if not command:
         return None
     program = command[0].rpartition("/")[2]
-    if program not in _SHELLS:
+    if program not in shells.NAMES:
         return program if program.endswith(".sh") else None
-    texts = [word for word in command[1:] if not word.startswith("-") and word not in _SHELLS]
+    texts = [word for word in command[1:] if not word.startswith("-") and word not in shells.NAMES]
     return None if texts and _LAST_IS_EXEC.search(texts[0].strip()) else program
 
 
@@ -227,7 +225,7 @@ def _killed_for(cause: Cause, evidence: Evidence) -> tuple[list[Scene], tuple[En
     for scene in scenes:
         over = scene.over
         deaf = cause in {Cause.SIGNAL_NOT_DELIVERED, Cause.IGNORES_SIGNAL}
-        losses += [entry for entry in scene.lost if deaf or (over is not None and entry.ended >= over - 0.01)]
+        losses += [entry for entry in scene.lost if deaf or (over is not None and entry.ended >= over - HAIR)]
     return scenes, tuple(losses)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class Address:
         return "localhost" if self.path is not None else f"{HOST}:{self.port}"
 
 
+@functools.cache
 def insecure() -> ssl.SSLContext:
     """TLS without verifying certificates, as the kubelet's probes: here they are the service's own."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -8,12 +8,12 @@ _SHOWN: Final = 120  # characters: enough to recognise it
 
 
 def one_line(text: str) -> str:
-    """The first line of `text` that is not blank, the end of a long one left out, as `printable` has it."""
+    """The first line of `text` that is not blank, the end of a long one left out, as `escaped` has it."""
     line = next(filter(None, (each.strip() for each in text.splitlines())), "")
-    return printable(line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…")
+    return escaped(line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…")
 
 
-def printable(text: str) -> str:
+def escaped(text: str) -> str:
     """`text` in one line; what cannot be printed is escaped, so that nothing in it can begin a line or move a
     terminal's cursor.
     """

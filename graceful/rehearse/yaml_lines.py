@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 import yaml
 
 from graceful.errors import GracefulError
-from graceful.rehearse.wording import printable
+from graceful.rehearse.wording import escaped
 
 LONGEST: Final = 512 * 1024
 """Characters of one file: many times what a service needs, read in seconds."""
@@ -31,7 +31,7 @@ class ManifestError(GracefulError):
 
     def __init__(self, file: str, line: int | None, problem: str) -> None:
         place = file if line is None else f"{file}:{line}"
-        super().__init__(printable(f"{place}: {problem}"))
+        super().__init__(escaped(f"{place}: {problem}"))
         self.file = file
         self.line = line
         self.problem = problem

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("graceful")
 
 _UVICORNS: Final = "wrap the app and use uvicorn's own command for it"
-# Options of uvicorn's that we cannot honour: what is as good as leaving them out, and the way out.
 _HIGHEST_PORT: Final = 65535
+# Options of uvicorn's that we cannot honour: what is as good as leaving them out, and the way out.
 _NOT_OURS: Final = {
     "workers": (1, f"the owned server is one process; {_UVICORNS}"),
     "reload": (False, f"the owned server has no reloader; {_UVICORNS}"),

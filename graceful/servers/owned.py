@@ -13,7 +13,6 @@ import inspect
 import logging
 import os
 import socket
-import stat
 import time
 from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
 from typing import Any, Final
@@ -28,6 +27,7 @@ from graceful.errors import ListenError
 from graceful.inflight import InFlight, TakenOver
 from graceful.lifecycle import Lifecycle
 from graceful.servers.connections import Connections, reset, tell, tell_all
+from graceful.servers.socket_path import SocketPath
 
 logger = logging.getLogger("graceful")
 
@@ -40,7 +40,6 @@ _LINGER_SECONDS: Final = 1.0
 _HANDSHAKE_SECONDS: Final = 5.0
 _TICK_SECONDS: Final = 1.0
 _TICKS_OF_UVICORN: Final = 10  # it ticks ten times as often, and renews the Date header at every tenth tick
-
 
 # What a host, a port or a path that cannot be raises. uvicorn logs an OSError itself, and exits.
 _NOT_BOUND: Final = (OSError, SystemExit, ValueError, OverflowError, IndexError)
@@ -113,7 +112,7 @@ class OwnedServer(uvicorn.Server):
         self._let_through: set[Any] = set()  # the cycles themselves: an id may be another's later
         self._since: dict[asyncio.Task[Any], float] = {}  # when each task was first seen, to the second
         self._ticked_at = time.monotonic()
-        self._own_uds: tuple[int, int] | None = None
+        self._socket_path = SocketPath(config.uds)
 
     def live(
         self,
@@ -161,9 +160,9 @@ class OwnedServer(uvicorn.Server):
         """
         await self.lifespan.startup()
         try:
-            self._check_uds()
+            self._socket_path.check()
             await super().startup(sockets)
-            self._remember_uds()
+            self._socket_path.remember()
         except _NOT_BOUND as problem:
             listen = ListenError(_cannot_listen(self.config, problem))
             await self.lifecycle.fail(listen)
@@ -208,7 +207,7 @@ class OwnedServer(uvicorn.Server):
         await self.lifecycle.finished.wait()
         for connection in list(self.connections):
             connection.transport.abort()
-        self._remove_uds()
+        self._socket_path.remove()
         self._in_flight.elsewhere = tuple
         logging.getLogger("uvicorn.error").removeFilter(_is_no_cancellation)
 
@@ -340,7 +339,7 @@ class OwnedServer(uvicorn.Server):
         """Hand a connection from the backlog to uvicorn's protocol, as its own listener would have."""
 
         def protocol() -> asyncio.Protocol:
-            return self.config.http_protocol_class(  # type: ignore[call-arg]
+            return self.config.http_protocol_class(  # type: ignore[call-arg]  # it may be any class
                 config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=loop
             )
 
@@ -378,41 +377,6 @@ class OwnedServer(uvicorn.Server):
                     transport.abort()
             else:
                 tell(connection)
-
-    # The Unix socket's path.
-
-    def _check_uds(self) -> None:
-        """Asyncio takes away any socket that it finds at the path, that of a living server too: ask first
-        whether somebody answers there.
-        """
-        path = self.config.uds
-        if path is None or not os.path.exists(path):  # noqa: PTH110
-            return
-        if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116
-            message = "there is a file of this name that is no socket"
-            raise OSError(message)
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(1.0)
-            try:
-                client.connect(path)
-            except (ConnectionRefusedError, FileNotFoundError):
-                return  # left behind by a process that is gone
-            message = "another process is listening there"
-            raise OSError(message)
-
-    def _remember_uds(self) -> None:
-        if self.config.uds is not None:
-            found = os.stat(self.config.uds)  # noqa: PTH116
-            self._own_uds = (found.st_dev, found.st_ino)
-
-    def _remove_uds(self) -> None:
-        """Remove the path, unless a successor has put its own socket there."""
-        if self.config.uds is None:
-            return
-        with contextlib.suppress(FileNotFoundError):
-            found = os.stat(self.config.uds)  # noqa: PTH116
-            if (found.st_dev, found.st_ino) == self._own_uds:
-                os.unlink(self.config.uds)  # noqa: PTH108
 
 
 class _BrokenOff:

@@ -120,7 +120,7 @@ class Making:
     def _take_away(self, life: _Life, at: float) -> float:
         """Returns when it is over."""
         service, manners = self.plan.service, self.manners
-        pre_stop = service.pre_stop if isinstance(service.pre_stop, float) else 0.0
+        pre_stop = 0.0 if isinstance(service.pre_stop, tuple) else service.pre_stop
         signalled = at + min(pre_stop, service.grace_period)
         killed_at = max(at + service.grace_period, signalled + (2.0 if pre_stop else 0.0))
         ended = killed_at if manners.ends is None else signalled + manners.ends

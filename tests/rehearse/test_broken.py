@@ -12,7 +12,6 @@ import pytest
 
 from graceful.rehearse import pidns
 from graceful.rehearse.asserting import Rehearsed
-from graceful.rehearse.figures import Judged
 from graceful.rehearse.judging import judge
 from graceful.rehearse.model import Cause
 from graceful.rehearse.rollout import Rollout
@@ -32,7 +31,7 @@ def play(played: Played) -> Rehearsed:
 @pytest.mark.parametrize("broken", [*BROKEN, *ALSO], ids=lambda broken: broken.name)
 def test_the_right_cause_is_named_first(broken: Broken) -> None:
     found = play(broken)
-    story = tell(Judged(rehearsal=found.rehearsal, verdict=found.verdict))
+    story = tell(found)
 
     assert found.verdict.diagnoses, story
     first = found.verdict.diagnoses[0]

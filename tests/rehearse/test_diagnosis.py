@@ -84,8 +84,9 @@ def test_the_sentence_of_a_listener_that_closes_early() -> None:
     )
 
 
-def test_a_pre_stop_that_was_too_short_is_added_to() -> None:
-    service = replace(SERVICE, pre_stop=1.0)
+@pytest.mark.parametrize("asleep", [1.0, 1])
+def test_a_pre_stop_that_was_too_short_is_added_to(asleep: float) -> None:
+    service = replace(SERVICE, pre_stop=asleep)
     [diagnosis] = diagnose(made(Manners(closes=0.0, ends=0.65, not_ready=None), plan(service, lag=3.0)))
 
     assert diagnosis.seen.startswith(
@@ -159,6 +160,7 @@ def test_pid_1_without_a_handler_is_told_what_the_kernel_does() -> None:
         (("sh", "-c", "exec python app.py | tee log"), "sh"),
         (("sh", "-c", "exec python app.py && true"), "sh"),
         (("sh", "start.sh"), "sh"),
+        (("fish", "-c", "python app.py; true"), "fish"),
         (("./entrypoint.sh", "python"), "entrypoint.sh"),
         (("python", "app.py"), None),
         ((), None),

@@ -27,7 +27,7 @@ worker:python worker.py
 
 def loaded(text: str | bytes, **more: object) -> Found:
     content = text if isinstance(text, bytes) else text.encode()
-    return load("-", standard_input=io.BytesIO(content), environ={}, **more)  # type: ignore[arg-type]
+    return load("-", standard_input=io.BytesIO(content), environ={}, **more)  # type: ignore[arg-type]  # its options
 
 
 def refused(text: str | bytes, **more: object) -> str:

@@ -104,7 +104,7 @@ def tiny(folder: Path, *options: str, **more: object) -> Service:
         startup=Probe(action=TcpSocket(), period=0.05, timeout=30.0, failure_threshold=600),
         readiness=ready,
         liveness=Probe(action=alive, period=0.05, timeout=30.0, failure_threshold=2),
-        **more,  # type: ignore[arg-type]
+        **more,  # type: ignore[arg-type]  # fields of Service
     )
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
+from graceful.rehearse import pidns
 from graceful.rehearse.model import Service
 from graceful.rehearse.running import start
 
@@ -31,3 +35,24 @@ def test_with_the_first_process_end_all_that_it_has_started(tmp_path: Path) -> N
         return code
 
     assert asyncio.run(main()) == -15
+
+
+@pytest.mark.skipif(pidns.why_not() is not None, reason=str(pidns.why_not()))
+def test_the_end_of_one_as_pid_1_is_seen_however_many_others_live() -> None:
+    """None of them waits for a place in the loop's executor, which has few on a machine of few cores."""
+    service = Service(name="web", command=(), pid1=True)
+
+    async def main() -> int:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        several = [await start(["sleep", "600"], service=service, environment={}) for _ in range(2)]
+        try:
+            async with asyncio.timeout(PATIENCE):
+                several[1].kill()
+                return await several[1].wait()
+        finally:
+            for process in several:
+                process.kill()
+                await process.wait()
+                process.close()
+
+    assert asyncio.run(main()) == -9

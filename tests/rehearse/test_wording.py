@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from graceful.rehearse.wording import one_line, printable
+from graceful.rehearse.wording import escaped, one_line
 
 
 @pytest.mark.parametrize(
@@ -22,5 +22,5 @@ def test_one_line(text: str, line: str) -> None:
     assert one_line(text) == line
 
 
-def test_printable_keeps_all_of_it() -> None:
-    assert printable("a\nb\u2028c\x85d" + "e" * 200 + "\u202e") == "a b c d" + "e" * 200 + "\\u202e"
+def test_escaped_keeps_all_of_it() -> None:
+    assert escaped("a\nb\u2028c\x85d" + "e" * 200 + "\u202e") == "a b c d" + "e" * 200 + "\\u202e"

@@ -134,7 +134,7 @@ def test_it_ends_with_whoever_started_it() -> None:
         "namespace = PidNamespace(['sleep', '600'], stdout=2)\n"
         "print(namespace.pid, flush=True); sys.stdin.read(1); os.kill(os.getpid(), 9)"
     )
-    root = Path(pidns.__file__).parent.parent
+    root = Path(pidns.__file__).parents[2]
     with subprocess.Popen(
         [sys.executable, "-c", source], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as starter:
