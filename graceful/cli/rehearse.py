@@ -23,6 +23,7 @@ from graceful.rehearse.figures import Judged
 from graceful.rehearse.judging import judge
 from graceful.rehearse.machine import as_json, as_junit
 from graceful.rehearse.model import (
+    PORT,
     SOCKET,
     Event,
     HttpGet,
@@ -191,7 +192,23 @@ def _overruled(service: Service, options: argparse.Namespace) -> Service:
     for name in ("tls", "unix_socket", "pid1"):
         if getattr(options, name):
             given[name] = True
-    return replace(service, **given)  # type: ignore[arg-type]  # named as the fields are
+    overruled = replace(service, **given)  # type: ignore[arg-type]  # named as the fields are
+    _check_place(overruled)
+    return overruled
+
+
+def _check_place(service: Service) -> None:
+    """A replica that is not told where to listen would be waited for in vain. Raises GracefulError."""
+    texts = (*service.command, *service.environment.values())
+    has_port, has_socket = (any(place in text for text in texts) for place in (PORT, SOCKET))
+    if service.unix_socket and not has_socket:
+        expected = f"{SOCKET} in it, since --unix-socket was given"
+    elif has_socket and not service.unix_socket and not has_port:
+        expected = f"{PORT} in it, or --unix-socket with {SOCKET}"
+    else:
+        return
+    message = f"found {shlex.join(service.command)!r}; expected {expected}"
+    raise GracefulError(message)
 
 
 def _signal(name: str) -> str:
