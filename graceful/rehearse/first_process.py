@@ -6,6 +6,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Final, Self
 
 from graceful import signals
@@ -21,7 +22,10 @@ class FirstProcess:
     def __init__(self, namespace: PidNamespace, output: IO[bytes]) -> None:
         self._namespace = namespace
         self._output = output
-        self._ended = asyncio.ensure_future(asyncio.to_thread(self._wait))
+        # A thread of its own: the loop's are but a few more than there are cores, and each waits for a life.
+        self._waiting = ThreadPoolExecutor(1, thread_name_prefix=f"graceful-pid-{namespace.pid}")
+        self._ended = asyncio.get_running_loop().run_in_executor(self._waiting, self._wait)
+        self._waiting.shutdown(wait=False)
         self.pid = namespace.pid
 
     @classmethod

@@ -6,6 +6,9 @@ import asyncio
 import os
 from pathlib import Path
 
+import pytest
+
+from graceful.rehearse import pidns
 from graceful.rehearse.model import Service
 from graceful.rehearse.running import start
 
@@ -31,3 +34,21 @@ def test_with_the_first_process_end_all_that_it_has_started(tmp_path: Path) -> N
         return code
 
     assert asyncio.run(main()) == -15
+
+
+@pytest.mark.skipif(pidns.why_not() is not None, reason=str(pidns.why_not()))
+def test_as_many_as_one_likes_are_pid_1_at_the_same_time() -> None:
+    """Each is waited for by a thread; those of the event loop are but a few more than there are cores."""
+    many = (os.cpu_count() or 1) + 6
+    service = Service(name="web", command=(), pid1=True)
+
+    async def main() -> None:
+        async with asyncio.timeout(PATIENCE):
+            processes = [await start(["sleep", "600"], service=service, environment={}) for _ in range(many)]
+            for process in processes:
+                process.kill()
+            assert {await process.wait() for process in processes} == {-9}
+        for process in processes:
+            process.close()
+
+    asyncio.run(main())
