@@ -85,7 +85,7 @@ def _play(options: argparse.Namespace, found: manifest.Found) -> int:
     if options.dry_run:
         return 0
     for plan in plans:
-        _check_program(plan.service)
+        _check_command(plan.service)
     for option, path in (("--junit", options.junit), ("--html", options.html)):
         if path:
             output.check_file(option, path)
@@ -134,6 +134,9 @@ def _found(options: argparse.Namespace, words: list[str]) -> manifest.Found:
     """The service that is asked for. Raises GracefulError."""
     if options.source:
         return manifest.load(options.source, name=options.name, command=words)
+    if options.name is not None:
+        message = "--name: found no --from; expected the file that has a workload of that name"
+        raise GracefulError(message)
     if not words:
         message = "found no service; expected MODULE:APP, -- COMMAND …, or --from FILE"
         raise GracefulError(message)
@@ -155,8 +158,14 @@ def _announce(plans: Sequence[Plan], found: manifest.Found, options: argparse.Na
         output.say("\n".join(lines))
 
 
-def _check_program(service: Service) -> None:
+def _check_command(service: Service) -> None:
     """Before anything is started: what is set against the first is to be found too. Raises GracefulError."""
+    places = (*service.command, *service.environment.values())
+    if service.unix_socket and not any(SOCKET in place for place in places):
+        message = (
+            f"--unix-socket: found no {SOCKET} in the command; expected it where the socket's path belongs"
+        )
+        raise GracefulError(message)
     program = service.command[0]
     path = {**os.environ, **service.environment}.get("PATH")
     if os.sep not in program and shutil.which(program, path=path) is None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from graceful import shells
 from graceful.rehearse.evidence import HAIR, Evidence, Scene, UnplannedEnd
-from graceful.rehearse.findings import Finding, Rule, in_restarts, lost_as
+from graceful.rehearse.findings import MOMENT, Finding, Rule, handle, in_restarts, lost_as
 from graceful.rehearse.model import AFTER_PRE_STOP, Cause, Entry, Event, Happening, ProbeName
 from graceful.rehearse.phrasing import counted, ending, flat, listing, seconds, whole
 
@@ -43,7 +43,11 @@ def _crashes(evidence: Evidence) -> Finding | None:
 
 
 def _crashes_while_leaving(evidence: Evidence) -> Finding | None:
-    scenes = [scene for scene in evidence.scenes if not scene.killed and scene.death.code in _FAULTS]
+    scenes = [
+        scene
+        for scene in evidence.scenes
+        if not scene.killed and scene.death.code in _FAULTS and not _ended_by_the_signal(scene)
+    ]
     if not scenes:
         return None
     losses = tuple(entry for scene in scenes for entry in scene.lost)
@@ -56,6 +60,11 @@ def _crashes_while_leaving(evidence: Evidence) -> Finding | None:
         way_out=f"find out what crashes while it shuts down{_last_words(first.death.output)}",
         losses=losses,
     )
+
+
+def _ended_by_the_signal(scene: Scene) -> bool:
+    """Whether the signal that was to end it is one of those that crashes end by, and did."""
+    return ending(scene.death.code) == f"ended by {scene.service.stop_signal}"
 
 
 def _liveness_kills(evidence: Evidence) -> Finding | None:
@@ -125,22 +134,29 @@ def _why_not_ready(evidence: Evidence, created: Event) -> tuple[str, str]:
 
 def _class_of(scene: Scene) -> Cause | None:
     """Why it had to be killed; None where it ended by itself."""
-    death, service = scene.death, scene.service
+    death = scene.death
     if not scene.killed:
         return Cause.SIGNAL_NOT_DELIVERED if _shell_died_instead(scene) else None
     if death.signalled is None:
         return Cause.PRE_STOP_TOO_LONG
     if not scene.reacted:
-        arrives = _arrives(scene)
-        behind_shell = service.pid1 and shell_in_front(service.command) is not None
-        if arrives is False or (arrives is None and behind_shell):
-            return Cause.SIGNAL_NOT_DELIVERED
-        # Where all that is asked of it takes longer than the grace period, nobody knows whether it has heard.
-        return Cause.IGNORES_SIGNAL if scene.went_on or not _at_work(scene) else Cause.GRACE_TOO_SHORT
+        return _class_of_the_silent(scene)
     if _pre_stop_used_all(scene) and not _held_only(scene):
         return Cause.PRE_STOP_TOO_LONG
     working = bool(_at_work(scene)) or scene.served_to_the_last
     return Cause.GRACE_TOO_SHORT if working else Cause.NEVER_ENDS
+
+
+def _class_of_the_silent(scene: Scene) -> Cause:
+    """Of one that showed nothing of having heard the signal."""
+    arrives = _arrives(scene)
+    behind_shell = scene.service.pid1 and shell_in_front(scene.service.command) is not None
+    if arrives is False or (arrives is None and behind_shell):
+        return Cause.SIGNAL_NOT_DELIVERED
+    if _lasted(scene) < MOMENT:  # in so short a time nobody can show it
+        return Cause.GRACE_TOO_SHORT
+    # Where all that is asked of it takes longer than the grace period, nobody knows whether it has heard.
+    return Cause.IGNORES_SIGNAL if scene.went_on or not _at_work(scene) else Cause.GRACE_TOO_SHORT
 
 
 def _arrives(scene: Scene) -> bool | None:
@@ -283,7 +299,7 @@ def _ignores_signal(evidence: Evidence) -> Finding | None:
         cause=Cause.IGNORES_SIGNAL,
         seen=f"nothing changed after {signal}, and SIGKILL came after {seconds(_lasted(scenes[0]))}"
         f"{in_restarts(scenes, evidence.rehearsal)}: {lost_as(losses)}",
-        way_out=f"handle {signal}: the service ignores it, blocks it, or hung{pid1}; "
+        way_out=f"{handle(scenes[0].service)}: the service ignores it, blocks it, or hung{pid1}; "
         "`graceful doctor` shows its handlers and masks",
         losses=losses,
         deaths=len(scenes),

@@ -205,6 +205,22 @@ def test_a_lame_duck_longer_than_the_grace_period_is_no_hang() -> None:
     assert diagnosis.seen.startswith("it was still serving when the grace period of 3 s was over")
 
 
+def test_who_has_no_time_to_show_it_is_not_said_to_ignore_the_signal() -> None:
+    service = replace(SERVICE, grace_period=0.0)
+    diagnosis = first_of(made(Manners(closes=None, ends=None, not_ready=None), plan(service)))
+
+    assert diagnosis.cause is Cause.GRACE_TOO_SHORT
+
+
+def test_an_end_by_sigkill_is_no_crash_where_it_is_the_signal_that_was_asked_for() -> None:
+    service = replace(SERVICE, stop_signal="SIGKILL")
+    gone = Manners(closes=0.0, ends=0.004, not_ready=None, code=-9, cuts=True, signal_arrives=True)
+    diagnosis = first_of(made(gone, plan(service)))
+
+    assert diagnosis.cause is Cause.EXITS_AT_ONCE
+    assert diagnosis.way_out.startswith("ask it to end by a signal that can be handled (found SIGKILL): keep")
+
+
 def test_who_does_not_hear_the_signal_is_not_saved_by_a_shorter_pre_stop() -> None:
     deaf = made(Manners(closes=None, ends=None, not_ready=None), plan(replace(SERVICE, pre_stop=6.0)))
 

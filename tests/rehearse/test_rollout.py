@@ -272,6 +272,8 @@ def test_the_command_for_machines_and_its_progress(capsys: pytest.CaptureFixture
         (("--", "/no/such", "{port}"), "/no/such cannot be started: No such file or directory"),
         (("--", "no-such", "{port}"), "found no program 'no-such' on PATH; expected a command that runs"),
         (("--against", "no-such {port}", "a:b"), "found no program 'no-such' on PATH"),
+        (("--name", "web", "a:b"), "--name: found no --from"),
+        (("--unix-socket", "--", "sleep", "{port}"), "--unix-socket: found no {socket} in the command"),
         (("--against", "'{port}", "a:b"), "expected a command as for a shell (No closing quotation)"),
     ],
 )
@@ -403,7 +405,20 @@ def test_a_request(text: str, found: RequestSpec) -> None:
     assert request_of(text) == found
 
 
-@pytest.mark.parametrize("text", ["", "get /", "GET", "POST / 65MiB", "GET / *0", "GET / 1KB"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "get /",
+        "GET",
+        "POST / 65MiB",
+        "GET / *0",
+        "GET / 1KB",
+        "GET /\u00e9",
+        "CONNECT /",
+        f"GET / *{9**400}",
+    ],
+)
 def test_no_request(text: str) -> None:
     with pytest.raises(RequestError, match=r"^found .*; expected"):
         request_of(text)
@@ -423,4 +438,6 @@ def test_a_file_of_requests(tmp_path: Path) -> None:
 
 def test_a_hold() -> None:
     assert hold_of("events:/feed*3") == Hold(kind=HoldKind.EVENTS, path="/feed", count=3)
+    with pytest.raises(RequestError, match="found 'stream:/\u00e9'"):
+        hold_of("stream:/\u00e9")
     assert hold_of("websocket:/chat") == Hold(kind=HoldKind.WEBSOCKET, path="/chat")
