@@ -188,6 +188,8 @@ BROKEN: Final[tuple[Broken, ...]] = (
             _service(
                 "blocked-loop",
                 _uvicorn(),
+                # However slow the machine is: it is not to be killed before it listens.
+                startup=Probe(action=TcpSocket(), period=0.1, failure_threshold=300),
                 liveness=Probe(action=HttpGet(path="/healthz"), period=0.2, timeout=0.2),
             ),
             _rarely("/pdf?seconds=1.5"),
