@@ -376,7 +376,7 @@ class Lifecycle:
             return f"Draining: {in_flight} in flight, at most {budget.drain_deadline(now) - now:.1f} s"
         if phase is Phase.RELEASING and len(self._parts.resources):
             resources = counted(len(self._parts.resources), "resource")
-            return f"Releasing: {resources}, at most {budget.release_ends - now:.1f} s"
+            return f"Releasing: {resources}, at most {max(0.0, budget.release_ends - now):.1f} s"
         return None
 
     def _outcome(self) -> Outcome:

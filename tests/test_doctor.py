@@ -216,6 +216,15 @@ def test_on_a_host_those_of_graceful_run(host: FakeProc, call: Call) -> None:
     ]
 
 
+def test_on_a_host_a_forked_child_is_no_service(host: FakeProc, call: Call) -> None:
+    """It has its parent's command line, and lets SIGTERM end it, as all that the runtime forks."""
+    host.add(1, "/sbin/init", caught=[TERM])
+    serve(host, 7, parent=1)
+    host.add(8, *RUN, parent=7, environ={})
+    code, out, _ = call("--json")
+    assert (code, [each["pid"] for each in json.loads(out)["processes"]]) == (0, [7])
+
+
 def test_the_worst_of_several(proc: FakeProc, call: Call) -> None:
     proc.add(1, "tini", children=[7, 8])
     serve(proc, 7, parent=1)

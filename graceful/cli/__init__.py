@@ -66,4 +66,7 @@ def _rehearse(arguments: list[str]) -> int:
         way_out = 'pip install "graceful-runtime[rehearse]"'
         sys.stderr.write(f"graceful rehearse: {problem.name} is not installed; {way_out}\n")
         return 2
+    except KeyboardInterrupt:  # nothing has been started yet
+        sys.stderr.write("graceful rehearse: interrupted\n")
+        return 130
     return rehearse(arguments)

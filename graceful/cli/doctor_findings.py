@@ -82,7 +82,10 @@ def services(table: ProcessTable, everyone: Sequence[Process], own: int) -> list
     ours = {own} if here is None else {each.pid for each in table.with_ancestors(here)[0]} - {1}
     found = [each for each in everyone if each.pid not in ours]
     if table.is_machines:
-        return [each.pid for each in found if _is_graceful_run(each)]
+        runs = {each.pid for each in found if _is_graceful_run(each)}
+        # A forked child has its parent's command line, and none of its handlers: it is no service.
+        chains = [table.with_ancestors(each)[0] for each in found if each.pid in runs]
+        return [each[-1].pid for each in chains if runs.isdisjoint(above.pid for above in each[:-1])]
     chains = [table.with_ancestors(each)[0] for each in found if _is_python(each)]
     chains = [each for each in chains if not came_from_outside(table, each[0])]  # an exec probe is no service
     servers = [each for each in chains if _is_server(each[-1]) and not any(map(_is_server, each[:-1]))]

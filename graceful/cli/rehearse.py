@@ -11,10 +11,11 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Final, TextIO
 
 from graceful import signals
+from graceful.cli import rehearse_interruption as interruption
+from graceful.cli import rehearse_output as output
 from graceful.cli.rehearse_options import WRONG_USAGE, parser
 from graceful.errors import GracefulError
 from graceful.rehearse import manifest
@@ -23,6 +24,7 @@ from graceful.rehearse.figures import Judged
 from graceful.rehearse.judging import judge
 from graceful.rehearse.machine import as_json, as_junit
 from graceful.rehearse.model import (
+    PORT,
     SOCKET,
     Event,
     HttpGet,
@@ -42,7 +44,6 @@ from graceful.rehearse.story import Progress, introduction, tell, tell_side_by_s
 _INTERRUPTED: Final = 130
 _TERMINATED: Final = 143
 _REPLICAS: Final = 2
-_ENDINGS: Final = ("SIGTERM", "SIGHUP")
 # A lame duck that outlives the removal of the endpoint by this, for an app that we start ourselves.
 _AFTER_REMOVAL: Final = 0.5
 _GRACE_PERIOD: Final = 30.0
@@ -51,6 +52,7 @@ _PROBE_PERIOD: Final = 0.5
 
 def main(argv: list[str]) -> int:
     """Run `graceful rehearse` with these arguments; returns its exit code, see its help."""
+    output.open_streams()
     command: list[str] = []
     if "--" in argv:
         at = argv.index("--")
@@ -64,14 +66,16 @@ def main(argv: list[str]) -> int:
         return _complain(str(problem), WRONG_USAGE)
     except OSError as problem:
         return _complain(f"{problem.filename or 'a file'}: {problem.strerror}", WRONG_USAGE)
-    except KeyboardInterrupt:
-        return _complain("interrupted; all that was started has been ended", _INTERRUPTED)
-    except asyncio.CancelledError:
-        return _complain("terminated; all that was started has been ended", _TERMINATED)
+    except KeyboardInterrupt:  # before anything was started, or after all of it has ended
+        return _complain("interrupted", _INTERRUPTED)
+    except interruption.InterruptedBySignalError as end:
+        is_ctrl_c = end.signal == "SIGINT"
+        how, code = ("interrupted", _INTERRUPTED) if is_ctrl_c else ("terminated", _TERMINATED)
+        return _complain(f"{how}; all that was started has been ended", code)
 
 
 def _complain(text: str, code: int) -> int:
-    sys.stderr.write(f"graceful rehearse: {text}\n")
+    output.say(f"graceful rehearse: {text}")
     return code
 
 
@@ -82,10 +86,15 @@ def _play(options: argparse.Namespace, found: manifest.Found) -> int:
         return 0
     for plan in plans:
         _check_program(plan.service)
-    seen = asyncio.run(_rehearse(plans, options))
+    for option, path in (("--junit", options.junit), ("--html", options.html)):
+        if path:
+            output.check_file(option, path)
+    seen = interruption.run(lambda: _rehearse(plans, options))
     several = [Judged(rehearsal=each, verdict=judge(each)) for each in seen]
-    _write(several, options)
-    return several[0].verdict.exit_code
+    problems = _write(several, options)
+    for problem in problems:
+        _complain(str(problem), WRONG_USAGE)
+    return WRONG_USAGE if problems else several[0].verdict.exit_code
 
 
 # From options to plans.
@@ -136,10 +145,14 @@ def _announce(plans: Sequence[Plan], found: manifest.Found, options: argparse.Na
     """What would be run, where it is from a file or was asked for, and what in that cannot be honoured."""
     if not (options.source or options.dry_run):
         return
-    stream = sys.stdout if options.dry_run else sys.stderr
+    lines: list[str] = []
     for plan, what in zip(plans, (found.what, options.against), strict=False):
-        stream.writelines(f"{line}\n" for line in particulars(plan, what))
-    stream.writelines(f"note: {note}\n" for note in found.notes)
+        lines += particulars(plan, what)
+    lines += [f"note: {note}" for note in found.notes]
+    if options.dry_run:
+        output.tell("".join(f"{line}\n" for line in lines))
+    else:
+        output.say("\n".join(lines))
 
 
 def _check_program(service: Service) -> None:
@@ -191,7 +204,23 @@ def _overruled(service: Service, options: argparse.Namespace) -> Service:
     for name in ("tls", "unix_socket", "pid1"):
         if getattr(options, name):
             given[name] = True
-    return replace(service, **given)  # type: ignore[arg-type]  # named as the fields are
+    overruled = replace(service, **given)  # type: ignore[arg-type]  # named as the fields are
+    _check_place(overruled)
+    return overruled
+
+
+def _check_place(service: Service) -> None:
+    """A replica that is not told where to listen would be waited for in vain. Raises GracefulError."""
+    texts = (*service.command, *service.environment.values())
+    has_port, has_socket = (any(place in text for text in texts) for place in (PORT, SOCKET))
+    if service.unix_socket and not has_socket:
+        expected = f"{SOCKET} in it, since --unix-socket was given"
+    elif has_socket and not service.unix_socket and not has_port:
+        expected = f"{PORT} in it, or --unix-socket with {SOCKET}"
+    else:
+        return
+    message = f"found {shlex.join(service.command)!r}; expected {expected}"
+    raise GracefulError(message)
 
 
 def _signal(name: str) -> str:
@@ -208,40 +237,47 @@ def _signal(name: str) -> str:
 
 
 async def _rehearse(plans: Sequence[Plan], options: argparse.Namespace) -> list[Rehearsal]:
-    """In turn. A SIGTERM, or a terminal that is closed, cancels it: what was started would outlive us."""
-    this, loop = asyncio.current_task(), asyncio.get_running_loop()
-    for name in _ENDINGS:
-        if this is not None and signals.found_handler(signals.number_of(name)) != signals.IGNORED:  # nohup's
-            loop.add_signal_handler(signals.number_of(name), this.cancel)
-    seen = []
-    for plan in plans:
-        rollout = Rollout(plan, _progress(plan, options))
-        seen.append(await rollout.run())
-    return seen
+    """One after the other: both at once would be in each other's way."""
+    return [await Rollout(plan, _progress(plan, options)).run() for plan in plans]
 
 
 def _progress(plan: Plan, options: argparse.Namespace) -> Callable[[Event], object]:
     if options.quiet:
         return lambda _event: None
-    sys.stderr.write(f"{introduction(plan)}\n")
+    output.say(introduction(plan))
     began = asyncio.get_running_loop().time()
-    return Progress(lambda line: sys.stderr.write(f"{line}\n"), began=began, colours=_has_colours(sys.stderr))
+    return Progress(output.say, began=began, colours=_has_colours(sys.stderr))
 
 
 def _has_colours(stream: TextIO) -> bool:
     return stream.isatty() and "NO_COLOR" not in os.environ  # https://no-color.org
 
 
-def _write(several: Sequence[Judged], options: argparse.Namespace) -> None:
-    colours = _has_colours(sys.stdout)
-    if options.json:
-        sys.stdout.write(as_json(several))
-    elif len(several) > 1:
-        sys.stdout.write(tell_side_by_side(several, colours=colours) + "\n")
-    else:
-        sys.stdout.write(tell(several[0], colours=colours) + "\n")
-    if options.junit:
-        Path(options.junit).write_text(as_junit(several), encoding="utf-8")
-    if options.html:
-        Path(options.html).write_text(as_page(several), encoding="utf-8")
-        sys.stderr.write(f"the page is in {options.html}\n")
+def _write(several: Sequence[Judged], options: argparse.Namespace) -> list[output.OutputError]:
+    """Wherever it was asked for; one that fails keeps none of the others from being written."""
+
+    def text() -> None:
+        colours = _has_colours(sys.stdout)
+        if options.json:
+            output.tell(as_json(several), encoding="utf-8")
+        elif len(several) > 1:
+            output.tell(tell_side_by_side(several, colours=colours) + "\n")
+        else:
+            output.tell(tell(several[0], colours=colours) + "\n")
+
+    def junit() -> None:
+        if options.junit:
+            output.write_file("--junit", options.junit, as_junit(several))
+
+    def html() -> None:
+        if options.html:
+            output.write_file("--html", options.html, as_page(several))
+            output.say(f"the page is in {options.html}")
+
+    problems = []
+    for write in (text, junit, html):
+        try:
+            write()
+        except output.OutputError as problem:
+            problems.append(problem)
+    return problems

@@ -74,7 +74,10 @@ def of_command(words: Sequence[str]) -> Service:
     it cannot be told where to listen.
     """
     if not any(place in word for word in words for place in (PORT, SOCKET)):
-        message = f"found {shlex.join(words)!r}; expected {PORT} in it, which stands for each replica's port"
+        message = (
+            f"found {shlex.join(words)!r}; expected MODULE:APP, or a command with {PORT} in it, "
+            "which stands for each replica's port"
+        )
         raise GracefulError(message)
     name = Path(words[0]).name
     if name.startswith("python") and words[1:2] == ["-m"] and words[2:]:

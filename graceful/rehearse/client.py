@@ -128,7 +128,7 @@ class Connection:
             if rest:
                 await asyncio.sleep(request.pause)
                 await wire.send(rest)
-        return await self._receive(wire, keep=keep)
+        return await self._receive(wire, keep=keep and request.expected is not None)
 
     def _spelled(self, request: RequestSpec) -> tuple[bytes, bytes]:
         """The request as bytes, up to half of its body, and the rest."""
@@ -148,6 +148,8 @@ class Connection:
         while True:
             event = self._http.next_event()
             if event is h11.NEED_DATA:
+                if self._begun:  # what has come already is received without a wait, and might never cease
+                    await asyncio.sleep(0)
                 received = await wire.receive()
                 self._begun = self._begun or bool(received)
                 self._ended = not received

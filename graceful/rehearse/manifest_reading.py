@@ -186,11 +186,11 @@ class OwnPort:
         self._pattern = re.compile(rf"(?<![\d.]){number}(?!\w|\.\d)")
 
     def put(self, text: str, where: str) -> str:
-        """`text` with the replica's port in the place of the manifest's. `where` it stood is remembered."""
-        if self.number is None:
-            return text
-        changed = self._pattern.sub(PORT, text)
-        if changed != text:
+        """`text` with the replica's port in the place of the manifest's. `where` it stood, or stands already,
+        is remembered.
+        """
+        changed = text if self.number is None else self._pattern.sub(PORT, text)
+        if PORT in changed:
             self.stands_in(where)
         return changed
 
@@ -206,8 +206,9 @@ class OwnPort:
 
     def note(self) -> str:
         """What was changed, in one line."""
-        if self.number is not None and self.is_told:
-            return f"port {self.number} is each replica's own here, in {', '.join(self.places)}"
+        if self.is_told:
+            named = "the port" if self.number is None else f"port {self.number}"
+            return f"{named} is each replica's own here, in {', '.join(self.places)}"
         named = "no port is named" if self.number is None else f"port {self.number} is named nowhere"
         return (
             f"{named} in the command or its environment: each replica is given PORT; "

@@ -132,6 +132,9 @@ class _Page:
         line from moment to moment.
         """
         slots = _slots(timeline)
+        earlier = timeline.lost - sum(slot.lost for slot in slots)
+        if earlier > 0:
+            yield f"  {earlier:,} of the lost had been sent before: held open, or long under way"
         most = max((slot.lost for slot in slots), default=0)
         moments = list(timeline.moments)
         calm: list[Slot] = []

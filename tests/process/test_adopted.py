@@ -160,7 +160,7 @@ wrapped = runtime.wrap(app)
 
 
 def test_without_lifespan_it_serves_from_the_first_request_on(launch: Launch) -> None:
-    service = launch.adopted("served:wrapped", "--lame-duck", "0.5", "--lifespan", "off")
+    service = launch.adopted("served:wrapped", "--lame-duck", "2", "--lifespan", "off")
     with Client(service.port()) as kept:
         assert kept.get("/ready").body == b"ok"
         service.terminate()

@@ -78,7 +78,8 @@ def test_a_request_in_flight_ends_whole(launch: Launch, framework: str) -> None:
     if importlib.util.find_spec(framework) is None:
         pytest.skip(f"{framework} is not installed")
     launch.write("application", "from served import runtime, say\n" + APPS[framework])
-    service = launch.owned("application:app", "--lame-duck", "1")
+    # As long as it may take on a busy machine until the probe is asked.
+    service = launch.owned("application:app", "--lame-duck", "4")
     port = service.port()
     with Client(port) as held, Client(port) as kept:
         assert kept.get("/ready").body == b"ok"
@@ -107,7 +108,7 @@ def test_the_middleware_of_a_fastapi_app(launch: Launch, how: str) -> None:
         + APPS["fastapi"]
         + "app.add_middleware(GracefulMiddleware, runtime=runtime)\n",
     )
-    service = getattr(launch, how)("application:app", "--lame-duck", "0.7")
+    service = getattr(launch, how)("application:app", "--lame-duck", "2")
     with Client(service.port()) as kept:
         assert kept.get("/ready").body == b"ok"
         service.terminate()

@@ -55,7 +55,7 @@ def test_a_unix_socket(launch: Launch, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))  # left behind by a process that is gone
-    service = launch.owned("served:wrapped", "--lame-duck", "0.5", "--uds", str(path))
+    service = launch.owned("served:wrapped", "--lame-duck", "2", "--uds", str(path))
     service.wait_for("Uvicorn running on unix socket")
     with Client(path) as kept:
         assert kept.get("/ready").body == b"ok"
@@ -238,7 +238,7 @@ def test_tls(launch: Launch, tmp_path: Path) -> None:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     service = launch.owned(
-        "served:wrapped", "--lame-duck", "0.5", "--ssl-keyfile", str(key), "--ssl-certfile", str(chain)
+        "served:wrapped", "--lame-duck", "2", "--ssl-keyfile", str(key), "--ssl-certfile", str(chain)
     )
     port = service.port()
     with Client(port) as kept, Client(port) as idle:

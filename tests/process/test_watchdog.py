@@ -376,7 +376,7 @@ wrapped = runtime.wrap(app)
 
 def test_subprocesses_of_asyncio_end(launch: Launch, loop: str) -> None:
     launch.write("spawning", SPAWNING)
-    service = launch.owned("spawning:wrapped", *SHORT, "--loop", loop)
+    service = launch.owned("spawning:wrapped", "--lame-duck", "0", "--loop", loop)
     with Client(service.port()) as client:
         assert [client.get().body for _ in range(3)] == [b"5"] * 3
     service.terminate()

@@ -122,6 +122,38 @@ def test_an_answer_that_trickles_in_is_whole() -> None:
     assert outcome(saying(*(bytes([byte]) for byte in OK))) is Outcome.ANSWERED
 
 
+@pytest.mark.parametrize(
+    "endless", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n" + bytes(65536)]
+)
+def test_an_answer_without_end_that_never_keeps_us_waiting_is_a_timeout(
+    monkeypatch: pytest.MonkeyPatch, endless: bytes
+) -> None:
+    """What is there already is received without a wait: nothing else, no deadline, would have its turn."""
+
+    class Endless:
+        async def send(self, data: bytes) -> None:
+            pass
+
+        async def receive(self) -> bytes:
+            return endless
+
+        def is_quiet(self) -> bool:
+            return False
+
+        def close(self) -> None:
+            pass
+
+    async def opened(_: Address) -> Wire:
+        return Endless()
+
+    async def ask() -> None:
+        result = await Connection(Address()).ask(RequestSpec(), within=0.05)
+        assert result.outcome is Outcome.TIMEOUT
+
+    monkeypatch.setattr(client, "open_wire", opened)
+    run(ask())
+
+
 def test_a_connection_can_be_open_before_anything_is_sent_on_it() -> None:
     connected = asyncio.Event()
 

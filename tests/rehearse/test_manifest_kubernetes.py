@@ -223,6 +223,8 @@ def test_a_service_that_is_asked_over_https_speaks_tls() -> None:
         ("lifecycle: {preStop: {httpGet: {port: 8000}}}", "6: lifecycle.preStop.httpGet: not honoured here: a hook sleeps or runs a command"),
         ("command: [serve]", "5: no port is named in the command or its environment: each replica is given PORT; write {port} where it belongs if it does not read that"),
         ("command: [serve]\nports: [{containerPort: 80}]", "5: port 80 is named nowhere in the command or its environment: each replica is given PORT; write {port} where it belongs if it does not read that"),
+        ("command: [serve, '{port}']", "5: the port is each replica's own here, in command"),
+        ("command: [serve, '{port}']\nports: [{containerPort: 80}]", "5: port 80 is each replica's own here, in command"),
         ("tty: true", "5: no readinessProbe that can be asked: in a cluster traffic comes as soon as it is started; here it is ready when it accepts connections"),
     ],
 )  # fmt: skip

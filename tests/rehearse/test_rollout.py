@@ -256,7 +256,10 @@ def test_the_command_for_machines_and_its_progress(capsys: pytest.CaptureFixture
     ("arguments", "said"),
     [
         ((), "found no service; expected MODULE:APP, -- COMMAND …, or --from FILE"),
-        (("--", "serve"), "found 'serve'; expected {port} in it"),
+        (("--", "serve"), "found 'serve'; expected MODULE:APP, or a command with {port} in it"),
+        (("shop.app",), "found 'shop.app'; expected MODULE:APP, or"),
+        (("--unix-socket", "--", "serve", "{port}"), "expected {socket} in it, since --unix-socket was"),
+        (("--", "serve", "{socket}"), "expected {port} in it, or --unix-socket with {socket}"),
         (("--signal", "TREM", "a:b"), "--signal: found 'TREM'; expected a signal's name, as SIGTERM"),
         (("--rate", "0", "a:b"), "argument --rate: found '0'; expected a number of at least 0.1"),
         (("--rate", "nan", "a:b"), "argument --rate: found 'nan'; expected a number of at least 0.1"),

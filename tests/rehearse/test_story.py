@@ -73,6 +73,15 @@ def test_losses_have_a_line_for_each_tenth_of_a_second_with_what_became_of_them(
     assert "* process ended by SIGTERM" in text
 
 
+def test_what_was_held_open_from_before_is_told_where_its_row_would_have_been() -> None:
+    [_, second, _] = timelines(made(Manners(cuts=True), plan(holds=(HELD,))))
+    text = tell_death(second)
+    rows = sum(int(found) for found in re.findall(r"(\d+) LOST", text))
+
+    assert rows < second.lost
+    assert f"  {second.lost - rows} of the lost had been sent before: held open, or long under way" in text
+
+
 def test_the_diagnosis_stands_before_the_verdict() -> None:
     lines = tell(judged(broken.closes_the_listener_early())).splitlines()
 
