@@ -69,7 +69,7 @@ def _liveness_kills(evidence: Evidence) -> Finding | None:
         seen=f"the liveness probe failed {counted(first.failures, 'time')} in a row{_why(first.detail)} and "
         f"had {counted(len(ends), 'process', 'processes')} ended ({replicas}): {lost_as(losses)}",
         way_out="let liveness ask only whether the process still turns, not what it depends on, and give it "
-        "more time (timeoutSeconds, failureThreshold); what passes by itself belongs into readiness",
+        "more time (timeoutSeconds, failureThreshold); what passes by itself belongs in readiness",
         losses=losses,
     )
 
