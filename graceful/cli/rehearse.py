@@ -16,7 +16,8 @@ from typing import Final, TextIO
 from graceful import signals
 from graceful.cli import rehearse_interruption as interruption
 from graceful.cli import rehearse_output as output
-from graceful.cli.rehearse_options import WRONG_USAGE, parser
+from graceful.cli.parsing import WRONG_USAGE
+from graceful.cli.rehearse_options import parser
 from graceful.errors import GracefulError
 from graceful.rehearse import manifest
 from graceful.rehearse.asserting import of_app, of_command
