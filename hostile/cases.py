@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-#: The orchestrator's side, in seconds: what `graceful run` is told, and when SIGKILL comes after the signal.
 GRACE_PERIOD: Final = 6.0
+"""The orchestrator's side, in seconds: `graceful run` is told so, and SIGKILL comes then after the signal."""
 LAME_DUCK: Final = 1.0
 
-#: What the service has to give back, in the order of acquisition.
 RESOURCES: Final = ("database", "ill", "journal", "lifespan")
+"""What the service has to give back, in the order of acquisition."""
 ALL: Final = frozenset(RESOURCES)
 NONE: Final[frozenset[str]] = frozenset()
 
@@ -31,8 +31,8 @@ class Seen(StrEnum):
     WAITING = "still waiting"  # nothing has come, and the connection was open when all was over
 
 
-#: A client whose request is cut off may see any of these, but never a whole answer.
 LOST: Final = frozenset({Seen.UNAVAILABLE, Seen.CUT, Seen.CLOSED})
+"""A client whose request is cut off may see any of these, but never a whole answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

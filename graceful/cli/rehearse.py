@@ -16,7 +16,8 @@ from typing import Final, TextIO
 from graceful import signals
 from graceful.cli import rehearse_interruption as interruption
 from graceful.cli import rehearse_output as output
-from graceful.cli.rehearse_options import WRONG_USAGE, parser
+from graceful.cli.parsing import WRONG_USAGE
+from graceful.cli.rehearse_options import parser
 from graceful.errors import GracefulError
 from graceful.rehearse import manifest
 from graceful.rehearse.asserting import of_app, of_command
@@ -85,7 +86,7 @@ def _play(options: argparse.Namespace, found: manifest.Found) -> int:
     if options.dry_run:
         return 0
     for plan in plans:
-        _check_command(plan.service)
+        _check_program(plan.service)
     for option, path in (("--junit", options.junit), ("--html", options.html)):
         if path:
             output.check_file(option, path)
@@ -158,14 +159,8 @@ def _announce(plans: Sequence[Plan], found: manifest.Found, options: argparse.Na
         output.say("\n".join(lines))
 
 
-def _check_command(service: Service) -> None:
+def _check_program(service: Service) -> None:
     """Before anything is started: what is set against the first is to be found too. Raises GracefulError."""
-    places = (*service.command, *service.environment.values())
-    if service.unix_socket and not any(SOCKET in place for place in places):
-        message = (
-            f"--unix-socket: found no {SOCKET} in the command; expected it where the socket's path belongs"
-        )
-        raise GracefulError(message)
     program = service.command[0]
     path = {**os.environ, **service.environment}.get("PATH")
     if os.sep not in program and shutil.which(program, path=path) is None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
+from graceful.cli.parsing import Parser
 from graceful.rehearse.requests import RequestError, hold_of, request_of
-
-WRONG_USAGE: Final = 2
 
 _EPILOG: Final = """\
 examples:
@@ -23,13 +22,6 @@ exit code:
   0 nothing lost, and all ended by themselves in time   1 something was lost, or killed
   2 wrong usage, or it could not be rehearsed
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, with its complaint in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def _number(least: float) -> Callable[[str], float]:
@@ -68,7 +60,7 @@ def _read(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def parser() -> argparse.ArgumentParser:
     """Ends the process by SystemExit where it is asked for help, or cannot understand."""
-    made = _Parser(
+    made = Parser(
         prog="graceful rehearse",
         usage="%(prog)s [options] (MODULE:APP | -- COMMAND … {port} …)",
         description="Start a service, put load on it, take it away as an orchestrator would, and say what "

@@ -25,6 +25,7 @@ from graceful.rehearse.model import (
 )
 from graceful.rehearse.rollout import Rollout
 from graceful.rehearse.story import tell
+from graceful.rehearse.wires import HOST
 
 _REMOVAL_LAG: Final = 0.3
 _LAME_DUCK: Final = 0.6
@@ -86,7 +87,7 @@ def of_command(words: Sequence[str]) -> Service:
 
 def of_app(path: str, *, lame_duck: float = _LAME_DUCK, grace_period: float = _GRACE_PERIOD) -> Service:
     """`module:app` under `graceful run`."""
-    command = ("-m", "graceful", "run", path, "--host", "127.0.0.1", "--port", PORT, "--no-access-log")
+    command = ("-m", "graceful", "run", path, "--host", HOST, "--port", PORT, "--no-access-log")
     return Service(
         name=path.partition(":")[0].rpartition(".")[2],
         command=(sys.executable, *command),

@@ -26,7 +26,6 @@ from graceful.rehearse.model import (
 )
 from graceful.rehearse.streaks import Streak, Ticker
 from graceful.rehearse.waiting import happened, unless
-from graceful.rehearse.wires import HOST
 
 # Of a replica without a readiness probe: it is asked only until it accepts a connection.
 _ACCEPTS: Final = Probe(action=TcpSocket(), period=0.05)
@@ -49,7 +48,6 @@ class Kubelet:
         start: Callable[[], Awaitable[Process]],
         tell: Callable[[Event], object],
         environment: Mapping[str, str],
-        host: str = HOST,
         unix_socket: str | None = None,
         act: Callable[..., Awaitable[probing.Result]] = probing.act,
         run_command: Callable[..., Awaitable[commands.Ended]] = commands.run,
@@ -62,7 +60,7 @@ class Kubelet:
         self._tell = tell
         self._act = act
         self._run_command = run_command
-        self._place = {"port": port, "host": host, "unix_socket": unix_socket, "tls": service.tls}
+        self._place = {"port": port, "unix_socket": unix_socket, "tls": service.tls}
         self._surroundings = {"environment": environment, "folder": service.folder}
         self._port = port
         self._container: Container | None = None

@@ -32,7 +32,7 @@ def particulars(plan: Plan, what: str) -> Iterator[str]:
         ("liveness", service.liveness),
     ):
         if probe is not None:
-            yield _line(name, _asked(probe))
+            yield _line(name, asked(probe))
     if service.readiness is None:
         yield _line("readiness", "no probe: ready when it accepts connections")
     yield _line("end", _end(service))
@@ -55,7 +55,8 @@ def _variables(service: Service) -> Iterator[str]:
         yield f"{name}={value}" if "{" in value else name
 
 
-def _asked(probe: Probe) -> str:
+def asked(probe: Probe) -> str:
+    """What a probe asks, how often, and what its results take to be believed."""
     said = [f"{_deed(probe.action)} every {probe.period:g} s", f"timeout {probe.timeout:g} s"]
     if probe.initial_delay:
         said.append(f"first after {probe.initial_delay:g} s")

@@ -18,7 +18,7 @@ import h11
 
 from graceful.rehearse import commands
 from graceful.rehearse.model import PORT, Action, Exec, HttpGet, TcpSocket
-from graceful.rehearse.wires import HOST, insecure
+from graceful.rehearse.wires import HOST, Address, insecure
 from graceful.rehearse.wording import one_line
 
 _REQUEST_LIMIT: Final = 10  # in a chain of redirects, as the kubelet's
@@ -44,7 +44,6 @@ async def act(  # noqa: PLR0913 - named, all but the first
     action: Action,
     *,
     port: int,
-    host: str = HOST,
     unix_socket: str | None = None,
     tls: bool = False,
     timeout: float,  # noqa: ASYNC109 - running out of time is a result, not an error
@@ -61,8 +60,8 @@ async def act(  # noqa: PLR0913 - named, all but the first
         command = commands.for_port(action.command, port)
         ended = await commands.run(command, environment=environment, folder=folder, seconds=timeout)
         return _of_command(ended, timeout)
-    place = _Place(host=host, port=port, unix_socket=unix_socket, tls=tls)
-    taking = _connect(action, place) if isinstance(action, TcpSocket) else _get(action, place)
+    replica = Address(port=port, path=unix_socket, tls=tls)
+    taking = _connect(action, replica) if isinstance(action, TcpSocket) else _get(action, replica)
     try:
         async with asyncio.timeout(timeout):
             return await taking
@@ -97,54 +96,44 @@ def _why(error: Exception) -> str:
     return str(error)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """Where a replica listens."""
-
-    host: str
-    port: int
-    unix_socket: str | None
-    tls: bool
-
-    def port_of(self, action: HttpGet | TcpSocket) -> int:
-        return self.port if action.port is None else action.port
-
-    def is_reached_by_socket(self, port: int) -> bool:
-        return self.unix_socket is not None and port == self.port
-
-
 @asynccontextmanager
 async def _opened(
-    place: _Place, port: int, *, tls: bool
+    replica: Address, port: int, *, tls: bool
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection, gone when the block is left: nobody is waited for, as a server may never say goodbye."""
+    """A connection to `port`, to its Unix socket if that is the replica's own. It is gone when the block is
+    left: nobody is waited for, as a server may never say goodbye.
+    """
     context = insecure() if tls else None
-    if place.is_reached_by_socket(port):
+    if replica.path is not None and port == replica.port:
         reader, writer = await asyncio.open_unix_connection(
-            place.unix_socket, ssl=context, server_hostname="localhost" if tls else None
+            replica.path, ssl=context, server_hostname="localhost" if tls else None
         )
     else:
-        reader, writer = await asyncio.open_connection(place.host, port, ssl=context)
+        reader, writer = await asyncio.open_connection(HOST, port, ssl=context)
     try:
         yield reader, writer
     finally:
         writer.transport.abort()
 
 
-async def _connect(action: TcpSocket, place: _Place) -> Result:
-    async with _opened(place, place.port_of(action), tls=False):
+def _port_of(action: HttpGet | TcpSocket, replica: Address) -> int:
+    return replica.port if action.port is None else action.port
+
+
+async def _connect(action: TcpSocket, replica: Address) -> Result:
+    async with _opened(replica, _port_of(action, replica), tls=False):
         return Result(ok=True, detail="connected")
 
 
-async def _get(action: HttpGet, place: _Place) -> Result:
+async def _get(action: HttpGet, replica: Address) -> Result:
     """An answer of 200 to 399 is healthy; redirects are followed on the same host only."""
-    port = place.port_of(action)
-    scheme = "https" if place.tls and action.port is None else action.scheme.lower()
-    path = action.path.replace(PORT, str(place.port))
-    headers = [(name, value.replace(PORT, str(place.port))) for name, value in action.headers]
-    url = f"{scheme}://{place.host}:{port}{'' if path.startswith('/') else '/'}{path}"
+    port = _port_of(action, replica)
+    scheme = "https" if replica.tls and action.port is None else action.scheme.lower()
+    path = action.path.replace(PORT, str(replica.port))
+    headers = [(name, value.replace(PORT, str(replica.port))) for name, value in action.headers]
+    url = f"{scheme}://{HOST}:{port}{'' if path.startswith('/') else '/'}{path}"
     for _ in range(_REQUEST_LIMIT):
-        answer = await _ask(urlsplit(url), headers, place)
+        answer = await _ask(urlsplit(url), headers, replica)
         following = _redirected(answer, url)
         if following is None:
             return answer.result()
@@ -182,9 +171,9 @@ def _redirected(answer: _Answer, url: str) -> str | None:
     return following.geturl() if is_near else None
 
 
-async def _ask(url: SplitResult, given: list[tuple[str, str]], place: _Place) -> _Answer:
+async def _ask(url: SplitResult, given: list[tuple[str, str]], replica: Address) -> _Answer:
     port = url.port or _PORTS[url.scheme]
-    async with _opened(place, port, tls=url.scheme == "https") as (reader, writer):
+    async with _opened(replica, port, tls=url.scheme == "https") as (reader, writer):
         connection = h11.Connection(our_role=h11.CLIENT, max_incomplete_event_size=_HEAD_LIMIT)
         writer.write(_spelled(connection, url, given))
         return await _answered(connection, reader)

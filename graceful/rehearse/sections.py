@@ -9,8 +9,9 @@ from typing import Final
 from graceful.rehearse.evidence import gather
 from graceful.rehearse.figures import Judged, kinds, lasted
 from graceful.rehearse.markup import Inside, Markup, tag
-from graceful.rehearse.model import Death, HttpGet, Judgement, Outcome, Plan, Probe, Rehearsal, TcpSocket
+from graceful.rehearse.model import Death, Judgement, Outcome, Plan, Rehearsal
 from graceful.rehearse.overview import draw_overview, lives
+from graceful.rehearse.particulars import asked
 from graceful.rehearse.phrasing import counted, ending, hook, listing, seconds, signed
 from graceful.rehearse.picture import NARROW, WHOLE, WIDE, draw_death
 from graceful.rehearse.timeline import Timeline, Tone, timelines
@@ -297,21 +298,11 @@ def _shown(plan: Plan) -> list[tuple[str, str]]:
         *([("preStop", hook(service.pre_stop))] if service.pre_stop else []),
     ]
     probes = (("startup", service.startup), ("liveness", service.liveness), ("readiness", service.readiness))
-    shown += [(f"{name} probe", _probe(probe)) for name, probe in probes if probe is not None]
+    shown += [(f"{name} probe", asked(probe)) for name, probe in probes if probe is not None]
     shown += [("runs as", "PID 1 of a PID namespace")] if service.pid1 else []
     shown.append(("load", f"{load.rate:g} requests a second, seed {load.seed}"))
     shown += [("held open", f"{hold.count} of {hold.kind} at {hold.path}") for hold in load.holds]
     return shown
-
-
-def _probe(probe: Probe) -> str:
-    action = probe.action
-    if isinstance(action, HttpGet):
-        asked = f"GET {action.path}"
-    else:
-        asked = "a connection" if isinstance(action, TcpSocket) else " ".join(action.command)
-    row = f"{probe.failure_threshold} failed in a row, {probe.success_threshold} passed"
-    return f"{asked}, every {probe.period:g} s, within {probe.timeout:g} s; {row}"
 
 
 def _legend(entries: Sequence[tuple[str, str]]) -> Markup:

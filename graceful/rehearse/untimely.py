@@ -78,7 +78,7 @@ def _liveness_kills(evidence: Evidence) -> Finding | None:
         seen=f"the liveness probe failed {counted(first.failures, 'time')} in a row{_why(first.detail)} and "
         f"had {counted(len(ends), 'process', 'processes')} ended ({replicas}): {lost_as(losses)}",
         way_out="let liveness ask only whether the process still turns, not what it depends on, and give it "
-        "more time (timeoutSeconds, failureThreshold); what passes by itself belongs into readiness",
+        "more time (timeoutSeconds, failureThreshold); what passes by itself belongs in readiness",
         losses=losses,
     )
 
@@ -299,7 +299,7 @@ def _ignores_signal(evidence: Evidence) -> Finding | None:
         cause=Cause.IGNORES_SIGNAL,
         seen=f"nothing changed after {signal}, and SIGKILL came after {seconds(_lasted(scenes[0]))}"
         f"{in_restarts(scenes, evidence.rehearsal)}: {lost_as(losses)}",
-        way_out=f"{handle(scenes[0].service)}: the service ignores it, blocks it, or hung{pid1}; "
+        way_out=f"{handle(scenes[0].service)}: the service ignores it, blocks it, or hangs{pid1}; "
         "`graceful doctor` shows its handlers and masks",
         losses=losses,
         deaths=len(scenes),
@@ -355,7 +355,7 @@ def _never_ends(evidence: Evidence) -> Finding | None:
         seen=f"it heard {first.service.stop_signal} but did not end, with {there}; SIGKILL came after "
         f"{seconds(_lasted(first))}{in_restarts(scenes, evidence.rehearsal)}: {lost_as(losses)}",
         way_out="end streams and WebSockets when the signal comes, and bound every wait of the shutdown; "
-        "threads that are no daemons and executor jobs hold a process too",
+        "non-daemon threads and executor jobs hold a process too",
         losses=losses,
         deaths=len(scenes),
     )
@@ -379,10 +379,8 @@ def _perhaps(end: UnplannedEnd) -> str:
     """What its exit code is a sign of, and what it said; who is killed says nothing any more."""
     if end.code == _KILLED:
         return " (where memory is short, the kernel does: see its log, and the limits)"
-    limit = (
-        "" if end.code else " (in order, so by a limit of its own, perhaps: on how many requests it takes)"
-    )
-    return f"{limit}{_last_words(end.detail)}"
+    in_order = " (it ended in order: perhaps by a limit of its own, on how many requests it takes)"
+    return f"{'' if end.code else in_order}{_last_words(end.detail)}"
 
 
 def _why(detail: str) -> str:

@@ -9,8 +9,8 @@ from typing import Final
 
 _DESCRIPTOR: Final = int(os.environ.get("HOSTILE_LEDGER", "-1"))
 
-#: What is wrong with this service, chosen when it is started.
 TRAITS: Final = frozenset(filter(None, os.environ.get("HOSTILE_TRAITS", "").split(",")))
+"""What is wrong with this service, chosen when it is started."""
 
 
 def note(line: str) -> None:

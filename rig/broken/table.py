@@ -24,6 +24,7 @@ from graceful.rehearse.model import (
     Service,
     TcpSocket,
 )
+from graceful.rehearse.wires import HOST
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -64,7 +65,7 @@ def _service(name: str, command: tuple[str, ...], **more: object) -> Service:
 
 
 def _uvicorn(*options: str, app: str = "web:app") -> tuple[str, ...]:
-    given = ("--host", "127.0.0.1", "--port", PORT, "--no-access-log", *options)
+    given = ("--host", HOST, "--port", PORT, "--no-access-log", *options)
     return (sys.executable, "-m", "uvicorn", f"{_PROGRAMS}.{app}", *given)
 
 
@@ -187,6 +188,7 @@ BROKEN: Final[tuple[Broken, ...]] = (
             _service(
                 "blocked-loop",
                 _uvicorn(),
+                # However slow the machine is: it is not to be killed before it listens.
                 startup=Probe(action=TcpSocket(), period=0.1, failure_threshold=300),
                 liveness=Probe(action=HttpGet(path="/healthz"), period=0.2, timeout=0.2),
             ),
@@ -332,7 +334,7 @@ SOUND: Final[tuple[Played, ...]] = (
                 "graceful-run",
                 (
                     *(sys.executable, "-m", "graceful", "run", f"{_PROGRAMS}.web:app"),
-                    *("--host", "127.0.0.1", "--port", PORT, "--lame-duck", "1", "--grace-period", "10"),
+                    *("--host", HOST, "--port", PORT, "--lame-duck", "1", "--grace-period", "10"),
                 ),
             ),
             removal_lag=0.5,

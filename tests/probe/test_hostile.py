@@ -75,7 +75,7 @@ def test_a_trickle_does_not_outlast_the_timeout(serve: Serve, run: Run, beginnin
     url = serve(trickling).url()
     began = time.monotonic()
     assert run("--timeout", "0.3", url) == (1, "timed out after 0.3 s while waiting for the answer\n")
-    assert 0.3 <= time.monotonic() - began < 3
+    assert 0.3 <= time.monotonic() - began < 15, "it trickles for twenty seconds"
 
 
 def test_a_slow_answer_that_ends_in_time_is_whole(serve: Serve, run: Run) -> None:

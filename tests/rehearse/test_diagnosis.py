@@ -84,6 +84,15 @@ def test_the_sentence_of_a_listener_that_closes_early() -> None:
     )
 
 
+def test_an_end_in_order_that_nobody_asked_for_may_be_a_limit() -> None:
+    crashes = broken.crashes()
+    events = tuple(replace(event, code=0, detail="") if event.code else event for event in crashes.events)
+    diagnosis = first_of(replace(crashes, events=events))
+
+    assert diagnosis.cause is Cause.CRASHES
+    assert diagnosis.way_out.endswith("perhaps by a limit of its own, on how many requests it takes)")
+
+
 @pytest.mark.parametrize("asleep", [1.0, 1])
 def test_a_pre_stop_that_was_too_short_is_added_to(asleep: float) -> None:
     service = replace(SERVICE, pre_stop=asleep)

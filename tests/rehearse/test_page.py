@@ -99,6 +99,7 @@ def test_a_good_service_says_so() -> None:
     assert "passed" in page.text
     assert "by its own report lame duck 2.0 s, drain" in page.text
     assert "2 of events at /events" in page.text
+    assert "GET /ready every 1 s, timeout 1 s, 1 failure in a row" in page.text
 
 
 def test_headings_go_down_one_step_at_a_time() -> None:
