@@ -380,9 +380,7 @@ def test_without_the_extra(tmp_path: Path, arguments: tuple[str, ...], code: int
 
 def test_from_a_procfile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     procfile = tmp_path / "Procfile"
-    procfile.write_text(
-        f"web: {sys.executable} -m graceful run held_app:app --port $PORT --lame-duck 0.8\n"
-    )
+    procfile.write_text(f"web: {sys.executable} -m graceful run held_app:app --port $PORT --lame-duck 0.8\n")
     assert main([*SHORT, "--grace-period", "10", "--readiness", "/ready", "--from", str(procfile)]) == 0, (
         capsys.readouterr()
     )
