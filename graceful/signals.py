@@ -320,10 +320,28 @@ def name_of(signum: int) -> str:
 
 
 def number_of(name: str) -> int:
-    """15 for `SIGTERM`. Raises KeyError for a name that this system does not know."""
+    """15 for `SIGTERM`, 37 for `SIGRTMIN+3`. Raises KeyError for a name that this system does not know."""
     from signal import Signals  # noqa: PLC0415 - see the imports above
 
+    for sign, factor in (("+", 1), ("-", -1)):
+        base, _, offset = name.partition(sign)
+        number = factor * int(offset) if offset.isdecimal() else 0
+        if (
+            number
+            and base.startswith("SIGRT")
+            and Signals.SIGRTMIN <= Signals[base] + number <= Signals.SIGRTMAX
+        ):
+            return int(Signals[base]) + number
     return int(Signals[name])
+
+
+def is_known(name: str) -> bool:
+    """Whether this system has a signal of this name, see `number_of`."""
+    try:
+        number_of(name)
+    except KeyError:
+        return False
+    return True
 
 
 def raise_again(signum: int) -> None:

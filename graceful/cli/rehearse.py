@@ -17,7 +17,7 @@ from graceful import signals
 from graceful.cli import rehearse_interruption as interruption
 from graceful.cli import rehearse_output as output
 from graceful.cli.parsing import WRONG_USAGE
-from graceful.cli.rehearse_options import parser
+from graceful.cli.rehearse_options import MOST_REPLICAS, parser
 from graceful.errors import GracefulError
 from graceful.rehearse import manifest
 from graceful.rehearse.asserting import of_app, of_command
@@ -115,9 +115,13 @@ def _plans(options: argparse.Namespace, found: manifest.Found) -> list[Plan]:
         seed=options.seed,
         max_lateness=options.max_lateness,
     )
+    replicas = options.replicas or found.replicas
+    if replicas > MOST_REPLICAS:
+        message = f"found {replicas} replicas; expected {MOST_REPLICAS} at most: give --replicas"
+        raise GracefulError(message)
     plan = Plan(
         service=_overruled(found.service, options),
-        replicas=options.replicas or found.replicas,
+        replicas=replicas,
         restarts=options.restarts,
         removal_lag=options.removal_lag,
         once=options.once,

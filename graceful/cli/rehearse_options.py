@@ -10,6 +10,8 @@ from typing import Any, Final
 from graceful.cli.parsing import Parser
 from graceful.rehearse.requests import RequestError, hold_of, request_of
 
+MOST_REPLICAS: Final = 50
+
 _EPILOG: Final = """\
 examples:
   graceful rehearse shop.app:app
@@ -115,7 +117,7 @@ def _add_service(group: argparse._ArgumentGroup) -> None:
 
 def _add_rollout(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--replicas", type=_count(1, 50), metavar="N", help="how many (default: 2)")
+    add("--replicas", type=_count(1, MOST_REPLICAS), metavar="N", help="how many (default: 2)")
     add("--restarts", type=_count(0, 1000), default=3, metavar="N", help="how many are replaced (default: 3)")
     add("--once", action="store_true", help="one replica dies, and none comes for it")
     add(

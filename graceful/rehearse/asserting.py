@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import shlex
 import sys
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +24,7 @@ from graceful.rehearse.model import (
     LoadPlan,
     Plan,
     Probe,
+    Rehearsal,
     Service,
 )
 from graceful.rehearse.rollout import Rollout
@@ -32,6 +36,7 @@ _LAME_DUCK: Final = 0.6
 _SETTLE: Final = 0.3
 _GRACE_PERIOD: Final = 10.0
 _PROBE_PERIOD: Final = 0.2
+_SERVED: Final = (sys.executable, "-m", "graceful", "run")
 _MAX_LATENESS: Final = 0.25  # in so short a run one hiccup of a machine that runs other tests too is 1 %
 
 
@@ -50,10 +55,42 @@ class Rehearsed(Judged):
 def rehearsed(target: object, *, restarts: int = 1, **options: Any) -> Rehearsed:
     """Rehearse `target`; see `graceful.pytest_plugin.rehearse`. Raises GracefulError where it cannot be
     started, TypeError for an option that there is not.
+
+    It may be called where an event loop runs, which stands still meanwhile.
     """
-    plan = _plan(target, {"restarts": restarts, **options})
-    seen = asyncio.run(Rollout(plan).run())
+    seen = _rehearse(_plan(target, {"restarts": restarts, **options}))
     return Rehearsed(rehearsal=seen, verdict=judge(seen))
+
+
+def _rehearse(plan: Plan) -> Rehearsal:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(Rollout(plan).run())
+    return _rehearse_beside(plan)
+
+
+def _rehearse_beside(plan: Plan) -> Rehearsal:
+    """In a thread of its own, since no thread can run two loops. It has ended on return, and so has all that
+    was started, also where this is interrupted.
+    """
+    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Rehearsal]]] = Future()
+
+    async def rehearse() -> Rehearsal:
+        task = asyncio.ensure_future(Rollout(plan).run())
+        begun.set_result((asyncio.get_running_loop(), task))
+        return await task
+
+    with ThreadPoolExecutor(1, thread_name_prefix="rehearsal") as beside:
+        running = beside.submit(lambda: asyncio.run(rehearse()))
+        try:
+            return running.result()
+        except BaseException:
+            if begun.done():
+                loop, task = begun.result()
+                with contextlib.suppress(RuntimeError):  # it has ended by itself, and its loop is closed
+                    loop.call_soon_threadsafe(task.cancel)
+            raise
 
 
 def service_of(target: object) -> Service:
@@ -87,10 +124,10 @@ def of_command(words: Sequence[str]) -> Service:
 
 def of_app(path: str, *, lame_duck: float = _LAME_DUCK, grace_period: float = _GRACE_PERIOD) -> Service:
     """`module:app` under `graceful run`."""
-    command = ("-m", "graceful", "run", path, "--host", HOST, "--port", PORT, "--no-access-log")
+    command = (*_SERVED, path, "--host", HOST, "--port", PORT, "--no-access-log")
     return Service(
         name=path.partition(":")[0].rpartition(".")[2],
-        command=(sys.executable, *command),
+        command=command,
         environment={"GRACEFUL_GRACE_PERIOD": f"{grace_period:g}", "GRACEFUL_LAME_DUCK": f"{lame_duck:g}"},
         grace_period=grace_period,
         readiness=Probe(action=HttpGet(path="/ready"), period=_PROBE_PERIOD),
@@ -108,6 +145,13 @@ def _path_of(app: object) -> str:
     raise GracefulError(message)
 
 
+def _import_path() -> str:
+    """Where a test finds its modules its app is to be found too: pytest has added to it (`pythonpath`, or the
+    folder of a test that is in no package).
+    """
+    return os.pathsep.join(each for each in sys.path if each)
+
+
 def _plan(target: object, options: dict[str, Any]) -> Plan:
     """Each option goes where there is a field of that name. Raises TypeError for one that there is not."""
     places = {kind: {each.name for each in fields(kind)} for kind in (Plan, LoadPlan, Service)}
@@ -117,7 +161,10 @@ def _plan(target: object, options: dict[str, Any]) -> Plan:
             message = f"rehearse() has no option {name!r}; there are {known}"
             raise TypeError(message)
     given = {kind: {name: options[name] for name in names & options.keys()} for kind, names in places.items()}
-    service = replace(service_of(target), **given[Service])
+    service = service_of(target)
+    if service.command[: len(_SERVED)] == _SERVED:
+        service = replace(service, environment={**service.environment, "PYTHONPATH": _import_path()})
+    service = replace(service, **given[Service])
     load = replace(LoadPlan(max_lateness=_MAX_LATENESS), **given[LoadPlan])
     plan = Plan(service=service, load=load, removal_lag=_REMOVAL_LAG, settle=_SETTLE)
     return replace(plan, **{name: value for name, value in given[Plan].items() if name != "service"})

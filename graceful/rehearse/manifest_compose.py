@@ -14,6 +14,7 @@ from graceful.rehearse.expansion import InterpolationError, interpolated
 from graceful.rehearse.manifest_reading import LAST_PORT, Found, OwnPort, Place
 from graceful.rehearse.model import PORT, Exec, Probe, RestartPolicy, Service
 from graceful.rehearse.wording import escaped
+from graceful.signals import is_known
 
 
 def _words(text: str) -> frozenset[str]:
@@ -176,10 +177,14 @@ class _Reading:
         if place.is_list:
             for each in place:
                 name, equals, value = self._text(each, "NAME=value").partition("=")
+                if not name:
+                    each.refuse("NAME=value")
                 yield name, value if equals else None
         else:
             values = place.fields()
             for name in place.names():
+                if not name or "=" in name:
+                    place.fail(f"found the name {name!r}; expected a variable's name")
                 yield name, self._text(values[name]) if name in values else None
 
     def _ports(self) -> Iterator[int]:
@@ -252,7 +257,9 @@ class _Reading:
         if place is None:
             return "SIGTERM"
         name = _STOP_SIGNAL.fullmatch(self._text(place))
-        return f"SIG{name[1]}" if name else place.refuse("a signal's name, such as SIGTERM")
+        if name is None or not is_known(f"SIG{name[1]}"):
+            place.refuse("a signal's name, such as SIGTERM")
+        return f"SIG{name[1]}"
 
     def _restart_policy(self) -> RestartPolicy:
         place = self._fields.get("restart")

@@ -9,6 +9,8 @@ import json
 import re
 import subprocess
 import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,6 +92,56 @@ def test_nothing_is_lost_of_an_app_under_graceful_run(rehearse: Any) -> None:  #
     whats = [Happening.READY, Happening.LISTED, Happening.TAKEN_AWAY, Happening.SIGNALLED, Happening.UNLISTED]
     assert [what for what in told if what in whats] == whats
     assert {entry.kept for entry in found.rehearsal.entries} == {True, False}
+
+
+def test_an_event_loop_that_runs_already_does_not_matter() -> None:
+    """As in a test that is a coroutine."""
+
+    async def test() -> None:
+        patiently(OURS, restarts=1, rate=20.0).assert_nothing_lost()
+        with pytest.raises(GracefulError, match="no-such cannot be started"):
+            rehearsed(["no-such", "{port}"])
+
+    asyncio.run(test())
+
+
+def test_a_rehearsal_in_a_running_loop_that_is_interrupted_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended = threading.Event(), []
+
+    async def endless(_: Rollout) -> Any:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    def interrupt(_: Future[Any]) -> Any:
+        assert begun.wait(60)
+        raise KeyboardInterrupt
+
+    class Interrupted(ThreadPoolExecutor):
+        """Whoever waits for what it does presses Ctrl-C."""
+
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future = super().submit(fn, *args, **kwargs)
+            monkeypatch.setattr(future, "result", functools.partial(interrupt, future))
+            return future
+
+    async def test() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            rehearsed(OURS)
+
+    monkeypatch.setattr(Rollout, "run", endless)
+    monkeypatch.setattr("graceful.rehearse.asserting.ThreadPoolExecutor", Interrupted)
+    asyncio.run(test())
+    assert ended
+
+
+def test_an_app_is_found_where_the_test_has_found_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pytest's own `pythonpath` is known to nobody else."""
+    (tmp_path / "shop_of_mine.py").write_text("from held_app import app as site\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    patiently("shop_of_mine:site", restarts=0).assert_nothing_lost()
 
 
 def test_what_is_lost_is_told_with_its_timeline() -> None:
@@ -307,6 +359,14 @@ def test_what_would_be_run_is_said_first_and_a_dry_run_is_all_of_it(
     assert "uvicorn held_app:app" in said.out
     assert "note: " in said.out
     assert said.err == ""
+
+
+def test_no_more_replicas_than_a_machine_bears(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "compose.yaml"
+    file.write_text("services: {web: {command: serve, scale: 99999}}\n")
+    assert main(["--from", str(file)]) == 2
+    assert "found 99999 replicas; expected 50 at most" in capsys.readouterr().err
+    assert main(["--dry-run", "--replicas", "3", "--from", str(file)]) == 0
 
 
 def test_a_replica_that_dies_alone_is_judged_by_what_came_while_it_was_listed() -> None:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from graceful import signals
 from graceful.rehearse import pidns
 from graceful.rehearse.model import Service
 from graceful.rehearse.running import start
 
 PATIENCE = 60.0
+
+
+@pytest.mark.parametrize("name", ["SIGRTMIN+3", "SIGRTMAX-1"])
+def test_real_time_signals_have_numbers(name: str) -> None:
+    base = int(getattr(signal, name[:8]))
+    assert signals.number_of(name) == base + int(name[8:])
+    with pytest.raises(KeyError):
+        signals.number_of("SIGRTMIN+99")
 
 
 def test_with_the_first_process_end_all_that_it_has_started(tmp_path: Path) -> None:
