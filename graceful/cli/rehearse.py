@@ -135,6 +135,9 @@ def _found(options: argparse.Namespace, words: list[str]) -> manifest.Found:
     """The service that is asked for. Raises GracefulError."""
     if options.source:
         return manifest.load(options.source, name=options.name, command=words)
+    if options.name is not None:
+        message = "--name: found no --from; expected the file that has a workload of that name"
+        raise GracefulError(message)
     if not words:
         message = "found no service; expected MODULE:APP, -- COMMAND …, or --from FILE"
         raise GracefulError(message)

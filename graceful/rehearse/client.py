@@ -164,6 +164,9 @@ class Connection:
             elif isinstance(event, h11.ConnectionClosed):
                 message = "ended before its answer"
                 raise ConnectionResetError(message)
+            elif event is h11.PAUSED:  # what follows is another protocol's
+                message = "the connection was given to another protocol"
+                raise h11.RemoteProtocolError(message)
 
 
 def _judged(request: RequestSpec, status: int, body: bytes, *, held: bool) -> Result:

@@ -18,6 +18,7 @@ from graceful.rehearse.findings import (
     MOMENT,
     Finding,
     Rule,
+    handle,
     in_restarts,
     is_of,
     is_race,
@@ -83,7 +84,7 @@ def _exits_at_once(evidence: Evidence) -> Finding | None:
         cause=Cause.EXITS_AT_ONCE,
         seen=f"the process ended {moment(first, first.death.ended)} after {signal}, {removal(first)}: "
         f"{lost_as(losses)}{in_restarts(scenes, evidence.rehearsal)}",
-        way_out=f"handle {signal}: {serving}finish what is in flight, then end ({_NO_EXIT})",
+        way_out=f"{handle(first.service)}: {serving}finish what is in flight, then end ({_NO_EXIT})",
         losses=losses,
     )
 

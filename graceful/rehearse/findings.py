@@ -67,6 +67,13 @@ def lame_duck(needed: float, service: Service) -> str:
     )
 
 
+def handle(service: Service) -> str:
+    """What to do about the signal that asks it to end."""
+    if service.stop_signal in {"SIGKILL", "SIGSTOP"}:
+        return f"ask it to end by a signal that can be handled (found {service.stop_signal})"
+    return f"handle {service.stop_signal}"
+
+
 def turned_away(scene: Scene) -> list[Entry]:
     """New connections of a dying replica that were turned away by nobody who listens; and with them those in
     the queue of the listener when it was closed.

@@ -10,9 +10,10 @@ from graceful.errors import GracefulError
 from graceful.rehearse.model import Hold, HoldKind, RequestSpec
 
 _REQUEST: Final = re.compile(
-    r"(?:(?P<method>[A-Z]+)\s+)?(?P<path>/\S*)(?:\s+(?P<size>\d+)\s*(?P<unit>B|KiB|MiB))?(?:\s+\*(?P<weight>\d+(?:\.\d+)?))?"
+    r"(?:(?P<method>[A-Z]+)\s+)?(?P<path>/[!-~]*)(?:\s+(?P<size>\d{1,9})\s*(?P<unit>B|KiB|MiB))?(?:\s+\*(?P<weight>\d{1,9}(?:\.\d{1,9})?))?",
+    re.ASCII,
 )
-_HOLD: Final = re.compile(r"(?P<kind>[a-z]+):(?P<path>/\S*?)(?:\*(?P<count>\d+))?")
+_HOLD: Final = re.compile(r"(?P<kind>[a-z]+):(?P<path>/[!-~]*?)(?:\*(?P<count>\d{1,9}))?", re.ASCII)
 _UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
 _LARGEST: Final = 64 * 1024 * 1024
 _MOST_HELD: Final = 1000
@@ -27,8 +28,10 @@ def request_of(text: str) -> RequestSpec:
     RequestError.
     """
     found = _REQUEST.fullmatch(text.strip())
-    if found is None:
-        message = f"found {text!r}; expected 'METHOD /path', and after it a size (64KiB) and a weight (*2)"
+    if found is None or found["method"] == "CONNECT":  # which asks for a tunnel, not for an answer
+        message = (
+            f"found {text!r}; expected 'METHOD /path' in ASCII, and a size (64KiB) and a weight (*2) after it"
+        )
         raise RequestError(message)
     size = int(found["size"] or 0) * _UNITS[found["unit"] or "B"]
     weight = float(found["weight"] or 1)

@@ -5,12 +5,12 @@ consequence, so they speak first.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
-from graceful import shells
 from graceful.rehearse.evidence import HAIR, Evidence, Scene, UnplannedEnd
-from graceful.rehearse.findings import Finding, Rule, in_restarts, lost_as
+from graceful.rehearse.findings import MOMENT, Finding, Rule, handle, in_restarts, lost_as
+from graceful.rehearse.keepers import shell_in_front
 from graceful.rehearse.model import AFTER_PRE_STOP, Cause, Entry, Event, Happening, ProbeName
 from graceful.rehearse.phrasing import counted, ending, flat, listing, seconds, whole
 
@@ -19,7 +19,6 @@ _TOLERANCE: Final = 0.5
 _FAULTS: Final = frozenset({-4, -6, -7, -8, -9, -11})
 _LAST_LINES: Final = 20
 _KILLED: Final = -9
-_LAST_IS_EXEC: Final = re.compile(r"(?:^|&&|;|\n)\s*exec\s[^;&|\n]*\s*$")
 _COMPLAINS: Final = re.compile(r"Error|Exception|(?i:\b(?:warn(?:ing)?|error|fatal|fault|critical|panic)\b)")
 _ROOM: Final = 1.25
 
@@ -43,7 +42,11 @@ def _crashes(evidence: Evidence) -> Finding | None:
 
 
 def _crashes_while_leaving(evidence: Evidence) -> Finding | None:
-    scenes = [scene for scene in evidence.scenes if not scene.killed and scene.death.code in _FAULTS]
+    scenes = [
+        scene
+        for scene in evidence.scenes
+        if not scene.killed and scene.death.code in _FAULTS and not _ended_by_the_signal(scene)
+    ]
     if not scenes:
         return None
     losses = tuple(entry for scene in scenes for entry in scene.lost)
@@ -56,6 +59,11 @@ def _crashes_while_leaving(evidence: Evidence) -> Finding | None:
         way_out=f"find out what crashes while it shuts down{_last_words(first.death.output)}",
         losses=losses,
     )
+
+
+def _ended_by_the_signal(scene: Scene) -> bool:
+    """Whether the signal that was to end it is one of those that crashes end by, and did."""
+    return ending(scene.death.code) == f"ended by {scene.service.stop_signal}"
 
 
 def _liveness_kills(evidence: Evidence) -> Finding | None:
@@ -125,22 +133,29 @@ def _why_not_ready(evidence: Evidence, created: Event) -> tuple[str, str]:
 
 def _class_of(scene: Scene) -> Cause | None:
     """Why it had to be killed; None where it ended by itself."""
-    death, service = scene.death, scene.service
+    death = scene.death
     if not scene.killed:
         return Cause.SIGNAL_NOT_DELIVERED if _shell_died_instead(scene) else None
     if death.signalled is None:
         return Cause.PRE_STOP_TOO_LONG
     if not scene.reacted:
-        arrives = _arrives(scene)
-        behind_shell = service.pid1 and shell_in_front(service.command) is not None
-        if arrives is False or (arrives is None and behind_shell):
-            return Cause.SIGNAL_NOT_DELIVERED
-        # Where all that is asked of it takes longer than the grace period, nobody knows whether it has heard.
-        return Cause.IGNORES_SIGNAL if scene.went_on or not _at_work(scene) else Cause.GRACE_TOO_SHORT
+        return _class_of_the_silent(scene)
     if _pre_stop_used_all(scene) and not _held_only(scene):
         return Cause.PRE_STOP_TOO_LONG
     working = bool(_at_work(scene)) or scene.served_to_the_last
     return Cause.GRACE_TOO_SHORT if working else Cause.NEVER_ENDS
+
+
+def _class_of_the_silent(scene: Scene) -> Cause:
+    """Of one that showed nothing of having heard the signal."""
+    arrives = _arrives(scene)
+    behind_shell = scene.service.pid1 and shell_in_front(scene.service.command) is not None
+    if arrives is False or (arrives is None and behind_shell):
+        return Cause.SIGNAL_NOT_DELIVERED
+    if _lasted(scene) < MOMENT:  # in so short a time nobody can show it
+        return Cause.GRACE_TOO_SHORT
+    # Where all that is asked of it takes longer than the grace period, nobody knows whether it has heard.
+    return Cause.IGNORES_SIGNAL if scene.went_on or not _at_work(scene) else Cause.GRACE_TOO_SHORT
 
 
 def _arrives(scene: Scene) -> bool | None:
@@ -204,19 +219,6 @@ def _shell_died_instead(scene: Scene) -> bool:
     if arrives is not None:
         return not arrives
     return scene.at_once and bool(scene.lost) and shell_in_front(scene.service.command) is not None
-
-
-def shell_in_front(command: Sequence[str]) -> str | None:
-    """The name of the shell that stands between a signal and the service, judging by the command; None where
-    there is none, or its last command is an `exec`.
-    """
-    if not command:
-        return None
-    program = command[0].rpartition("/")[2]
-    if program not in shells.NAMES:
-        return program if program.endswith(".sh") else None
-    texts = [word for word in command[1:] if not word.startswith("-") and word not in shells.NAMES]
-    return None if texts and _LAST_IS_EXEC.search(texts[0].strip()) else program
 
 
 def _killed_for(cause: Cause, evidence: Evidence) -> tuple[list[Scene], tuple[Entry, ...]]:
@@ -283,7 +285,7 @@ def _ignores_signal(evidence: Evidence) -> Finding | None:
         cause=Cause.IGNORES_SIGNAL,
         seen=f"nothing changed after {signal}, and SIGKILL came after {seconds(_lasted(scenes[0]))}"
         f"{in_restarts(scenes, evidence.rehearsal)}: {lost_as(losses)}",
-        way_out=f"handle {signal}: the service ignores it, blocks it, or hangs{pid1}; "
+        way_out=f"{handle(scenes[0].service)}: the service ignores it, blocks it, or hangs{pid1}; "
         "`graceful doctor` shows its handlers and masks",
         losses=losses,
         deaths=len(scenes),

@@ -18,7 +18,6 @@ from graceful.rehearse.model import (
     ProbeName,
     Rehearsal,
 )
-from graceful.rehearse.untimely import shell_in_front
 from tests.rehearse import broken
 from tests.rehearse.made import BEGAN, GOOD, HELD, SERVICE, Manners, made, plan, with_events, with_losses
 
@@ -158,27 +157,6 @@ def test_pid_1_without_a_handler_is_told_what_the_kernel_does() -> None:
     assert "the kernel drops it for PID 1" in diagnosis.way_out
 
 
-@pytest.mark.parametrize(
-    ("command", "shell"),
-    [
-        (("sh", "-c", "python app.py"), "sh"),
-        (("/bin/bash", "-c", "cd /app && python app.py"), "bash"),
-        (("busybox", "sh", "-c", "python app.py; true"), "busybox"),
-        (("sh", "-c", "exec python app.py"), None),
-        (("sh", "-c", "cd /app && exec python app.py"), None),
-        (("sh", "-c", "exec python app.py | tee log"), "sh"),
-        (("sh", "-c", "exec python app.py && true"), "sh"),
-        (("sh", "start.sh"), "sh"),
-        (("fish", "-c", "python app.py; true"), "fish"),
-        (("./entrypoint.sh", "python"), "entrypoint.sh"),
-        (("python", "app.py"), None),
-        ((), None),
-    ],
-)
-def test_the_shell_in_front(command: tuple[str, ...], shell: str | None) -> None:
-    assert shell_in_front(command) == shell
-
-
 def test_who_answers_nobody_any_more_has_heard_the_signal() -> None:
     """As a server whose first process, after a while, stops its workers and holds the listener open."""
     rehearsal = made(Manners(closes=None, ends=None, not_ready=None), plan(lag=4.0))
@@ -212,6 +190,22 @@ def test_a_lame_duck_longer_than_the_grace_period_is_no_hang() -> None:
 
     assert diagnosis.cause is Cause.GRACE_TOO_SHORT
     assert diagnosis.seen.startswith("it was still serving when the grace period of 3 s was over")
+
+
+def test_who_has_no_time_to_show_it_is_not_said_to_ignore_the_signal() -> None:
+    service = replace(SERVICE, grace_period=0.0)
+    diagnosis = first_of(made(Manners(closes=None, ends=None, not_ready=None), plan(service)))
+
+    assert diagnosis.cause is Cause.GRACE_TOO_SHORT
+
+
+def test_an_end_by_sigkill_is_no_crash_where_it_is_the_signal_that_was_asked_for() -> None:
+    service = replace(SERVICE, stop_signal="SIGKILL")
+    gone = Manners(closes=0.0, ends=0.004, not_ready=None, code=-9, cuts=True, signal_arrives=True)
+    diagnosis = first_of(made(gone, plan(service)))
+
+    assert diagnosis.cause is Cause.EXITS_AT_ONCE
+    assert diagnosis.way_out.startswith("ask it to end by a signal that can be handled (found SIGKILL): keep")
 
 
 def test_who_does_not_hear_the_signal_is_not_saved_by_a_shorter_pre_stop() -> None:

@@ -23,7 +23,20 @@ def test_a_request(text: str, found: RequestSpec) -> None:
     assert request_of(text) == found
 
 
-@pytest.mark.parametrize("text", ["", "get /", "GET", "POST / 65MiB", "GET / *0", "GET / 1KB"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "get /",
+        "GET",
+        "POST / 65MiB",
+        "GET / *0",
+        "GET / 1KB",
+        "GET /\u00e9",
+        "CONNECT /",
+        f"GET / *{9**400}",
+    ],
+)
 def test_no_request(text: str) -> None:
     with pytest.raises(RequestError, match=r"^found .*; expected"):
         request_of(text)
@@ -43,4 +56,6 @@ def test_a_file_of_requests(tmp_path: Path) -> None:
 
 def test_a_hold() -> None:
     assert hold_of("events:/feed*3") == Hold(kind=HoldKind.EVENTS, path="/feed", count=3)
+    with pytest.raises(RequestError, match="found 'stream:/\u00e9'"):
+        hold_of("stream:/\u00e9")
     assert hold_of("websocket:/chat") == Hold(kind=HoldKind.WEBSOCKET, path="/chat")

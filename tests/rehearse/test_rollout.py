@@ -270,6 +270,11 @@ def test_the_command_for_machines_and_its_progress(capsys: pytest.CaptureFixture
         (("--", "/no/such", "{port}"), "/no/such cannot be started: No such file or directory"),
         (("--", "no-such", "{port}"), "found no program 'no-such' on PATH; expected a command that runs"),
         (("--against", "no-such {port}", "a:b"), "found no program 'no-such' on PATH"),
+        (("--name", "web", "a:b"), "--name: found no --from"),
+        (
+            ("--unix-socket", "--", "sleep", "{port}"),
+            "expected {socket} in it, since --unix-socket was given",
+        ),
         (("--against", "'{port}", "a:b"), "expected a command as for a shell (No closing quotation)"),
     ],
 )
