@@ -27,7 +27,7 @@ def rehearse() -> Rehearse:
 
     The target is `"module:app"`, an app that is a global of its module, or a command with `{port}` in it. The
     options are the fields of `Plan`, `LoadPlan` and `Service` in `graceful.rehearse.model`; short by default:
-    one restart takes about three seconds.
+    one restart takes about two seconds.
     """
     from graceful.rehearse.asserting import rehearsed  # noqa: PLC0415 - nobody pays who does not rehearse
 

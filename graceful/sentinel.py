@@ -8,6 +8,7 @@ cannot decide anything: what the table says of any other number are times that t
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -22,6 +23,7 @@ _AT_ONCE: Final = 0x40  # and MSG_DONTWAIT
 _SOCKET: Final = 1  # and SOL_SOCKET
 _PEEK_FROM: Final = 42  # and SO_PEEK_OFF
 _LOOKS: Final = 16
+_MOST_BYTES: Final = 4096
 _LEAVING_SECONDS: Final = 2.0
 _ENTRY_BYTES: Final = 256  # the number of a signal is the second byte of an entry's address
 _TABLE_BYTES: Final = 65_536  # so the table begins where the two lower bytes are zero
@@ -44,7 +46,8 @@ class _Desk(ctypes.Structure):
 
 class Sentinel:
     """Has the process end with `code`, and its stacks dumped by `dump_signal`, if one of `signums` is among
-    the bytes that come to `inbox`, a socket that blocks; it takes nothing from it. The first counts.
+    the bytes that come to `inbox`, a socket that blocks. The first counts. Nobody else may take anything from
+    there while it is on guard.
 
     Of those that nobody has read it looks at the first sixteen. To `outbox`, the other end, it writes zeros
     when it is called off. The thread that makes it gets the dump signal, see ExitTimer. Raises OSError or
@@ -82,13 +85,21 @@ class Sentinel:
         self._look_from_the_first()
         self._begin()
 
-    def renew(self) -> None:
-        """Where it was on guard it is again, with all its looks before it, and has seen all that has come
-        before: the GIL is not let go meanwhile, so that nobody can take it for good while nobody is on guard.
-        Raises OSError where no thread can be started.
+    def renew(self) -> bytes | None:
+        """Where it was on guard it is again, with all its looks before it, and has seen what had come, which
+        is taken from the inbox and returned. None where that cannot be.
+
+        The GIL is not let go meanwhile: nobody can take it for good while nobody is on guard.
         """
-        if self._thread.runs and self.leave():
+        if not (self._thread.runs and self.leave()):
+            return None
+        # Only now: of one who waits in `recv` the kernel does not take off what is taken behind its back.
+        came = ctypes.create_string_buffer(_MOST_BYTES)
+        size = self._libc.recv(self._inbox, came, ctypes.c_size_t(_MOST_BYTES), _AT_ONCE)
+        with contextlib.suppress(OSError):  # no thread to be had: it can be posted later, perhaps
+            self._look_from_the_first()
             self._begin()
+        return came.raw[: max(0, size)]
 
     def relieve(self) -> None:
         """Python runs and has seen what came: nothing is ended by the sentinel."""

@@ -77,11 +77,11 @@ class Wakeup:
         seconds = _LONGEST_WAIT if timeout is None else min(_LONGEST_WAIT, max(0.0, timeout))
         return bool(self._selector.select(seconds))
 
-    def read(self) -> bytes:
+    def read(self, taken: bytes | None = None) -> bytes:
         """The numbers of the signals that have been delivered, and nothing of wakes; there must be something
-        to read. Raises OSError when the pair has been closed.
+        to read, unless somebody else has `taken` it. Raises OSError when the pair has been closed.
         """
-        heard = self._inbox.recv(_CHUNK).replace(_WAKE, b"")
+        heard = (self._inbox.recv(_CHUNK) if taken is None else taken).replace(_WAKE, b"")
         if heard:
             self._hand_on(heard)
         return heard

@@ -171,8 +171,7 @@ class Watchdog:
         self._post_sentinel()
         something_came = wakeup.wait(None if self._at is None else self._at.acts - self._clock())
         if something_came:
-            self._renew_sentinel()
-            for signum in wakeup.read():
+            for signum in wakeup.read(self._taken_by_sentinel()):
                 self._watch.hear(signum)
         self._look()
         if something_came and self._sentinel is not None:
@@ -273,14 +272,14 @@ class Watchdog:
         with contextlib.suppress(OSError):  # no thread to be had: with the next wake, perhaps
             self._sentinel.watch(dumps=self._moments.dumps, ends=self._moments.ends)
 
-    def _renew_sentinel(self) -> None:
+    def _taken_by_sentinel(self) -> bytes | None:
+        """What has come, where it was on guard and is so again, or is not needed any more."""
         if self._sentinel is None:
-            return
-        if self._at is not None:
-            self._sentinel.leave()
-            return
-        with contextlib.suppress(OSError):  # see above
-            self._sentinel.renew()
+            return None
+        if self._at is None:
+            return self._sentinel.renew()
+        self._sentinel.leave()
+        return None
 
 
 def _asked(who: Callable[[], str]) -> str:

@@ -63,6 +63,12 @@ def _rehearse(arguments: list[str]) -> int:
     except ModuleNotFoundError as problem:
         if (problem.name or "graceful").startswith("graceful"):
             raise
+        ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+        if "-h" in ours or "--help" in ours:  # that much needs nothing
+            from graceful.cli.rehearse_options import parser  # noqa: PLC0415 - slow to import
+
+            parser().print_help()
+            return 0
         way_out = 'pip install "graceful-runtime[rehearse]"'
         sys.stderr.write(f"graceful rehearse: {problem.name} is not installed; {way_out}\n")
         return 2

@@ -70,8 +70,14 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = made.add_argument
-    add("target", nargs="*", metavar="COMMAND", help="{port} stands for the port that a replica listens on")
-    _add_service(made.add_argument_group("the service"))
+    add(
+        "target",
+        nargs="*",
+        metavar="COMMAND",
+        help="{port} stands for the port that a replica listens on; MODULE:APP is started by `graceful run`, "
+        "with a lame duck that outlives the removal lag",
+    )
+    _add_service(made.add_argument_group("the service (with --from, the defaults are the file's)"))
     _add_rollout(made.add_argument_group("its restarts"))
     _add_load(made.add_argument_group("its users"))
     _add_output(made.add_argument_group("what is said"))
@@ -90,14 +96,19 @@ def _add_service(group: argparse._ArgumentGroup) -> None:
     add(
         "--against",
         metavar="COMMAND",
-        help="another service (or MODULE:APP), rehearsed after it and set beside it",
+        help="another service (or MODULE:APP), rehearsed after it and set beside it; the exit code is that "
+        "of the first",
     )
     add("--grace-period", type=_number(0.0), metavar="SECONDS", help="until SIGKILL (default: 30)")
     add("--pre-stop", type=_number(0.0), metavar="SECONDS", help="a sleep before the signal (default: 0)")
     add("--signal", metavar="NAME", help="what asks it to end (default: SIGTERM)")
-    add("--readiness", metavar="PATH", help="readiness probe by GET (default: it accepts connections)")
+    add(
+        "--readiness",
+        metavar="PATH",
+        help="readiness probe by GET (default: /ready of MODULE:APP; a command has to accept connections)",
+    )
     add("--liveness", metavar="PATH", help="liveness probe by GET (default: none)")
-    add("--tls", action="store_true", help="it speaks TLS; certificates are not verified")
+    add("--tls", action="store_true", help="the command speaks TLS; certificates are not verified")
     add("--unix-socket", action="store_true", help="it listens on a Unix socket, {socket} in the command")
     add("--pid1", action="store_true", help="each replica is PID 1 of a PID namespace")
 

@@ -18,6 +18,7 @@ import h11
 from graceful.rehearse.model import Outcome, RequestSpec
 from graceful.rehearse.wires import Address, Wire, open_wire
 
+_FIRST_CLIENT_ERROR: Final = 400
 _FIRST_SERVER_ERROR: Final = 500
 
 
@@ -175,4 +176,5 @@ def _judged(request: RequestSpec, status: int, body: bytes, *, held: bool) -> Re
     if request.expected is not None and body != request.expected:
         detail = f"status {status}, {len(body)} bytes, not what was asked for"
         return Result(outcome=Outcome.WRONG, detail=detail)
-    return Result(outcome=Outcome.ENDED_WELL if held else Outcome.ANSWERED)
+    detail = f"status {status}" if status >= _FIRST_CLIENT_ERROR else ""
+    return Result(outcome=Outcome.ENDED_WELL if held else Outcome.ANSWERED, detail=detail)

@@ -184,7 +184,7 @@ def _cuts_in_flight(evidence: Evidence) -> Finding | None:
         seen += in_restarts([scene for scene, _ in cuts], evidence.rehearsal)
         way_out = f"let it finish before the process ends: at least {at_least(_finish(cuts))} s"
         if any(entry.outcome is Outcome.SERVER_ERROR for entry in losses):
-            way_out += " (found a server that cancels it: raise the limit of its own shutdown)"
+            way_out += " (found a server that cancels it: raise its limit, --grace-period of graceful run)"
         if all(first.is_held(entry) for entry in losses):
             way_out = "end streams with a last chunk and WebSockets with a close frame when the signal comes"
     else:

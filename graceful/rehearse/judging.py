@@ -39,9 +39,19 @@ def _late(rehearsal: Rehearsal) -> str:
 def _well(rehearsal: Rehearsal) -> str:
     requests = counted(len(rehearsal.entries), "request")
     if not rehearsal.deaths:
-        return f"nothing of {requests} was lost; nothing was taken away"
+        return f"nothing of {requests} was lost; nothing was taken away{_astray(rehearsal)}"
     deaths = counted(len(rehearsal.deaths), "replica")
-    return f"nothing of {requests} was lost, and {deaths} taken away ended in time"
+    return f"nothing of {requests} was lost, and {deaths} taken away ended in time{_astray(rehearsal)}"
+
+
+def _astray(rehearsal: Rehearsal) -> str:
+    """Requests that were refused each time, with 404 say: they were answered, but may be asked by nobody."""
+    found: dict[str, set[str]] = {}
+    for entry in rehearsal.entries:
+        refused = entry.detail.startswith("status ")  # not so how a WebSocket was closed
+        found.setdefault(entry.kind, set()).add(entry.detail if refused else "")
+    astray = [f"{kind} had {listing(sorted(said))} each time" for kind, said in found.items() if all(said)]
+    return f"; but {listing(astray)}: is that what its users ask for?" if astray else ""
 
 
 def _badly(rehearsal: Rehearsal) -> str:

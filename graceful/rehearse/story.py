@@ -180,7 +180,9 @@ class _Page:
         )
         for replica in sorted(shown):
             yield ""
-            yield self._dyed(f"{flat(replica, 40)}, which nobody had taken away", _BOLD)
+            is_alone = all(death.replica != replica for death in rehearsal.deaths)
+            how = "which nobody had taken away" if is_alone else "which had trouble before it was taken away"
+            yield self._dyed(f"{flat(replica, 40)}, {how}", _BOLD)
             yield "  seconds since the beginning"
             lines: list[str] = []
             progress = Progress(lines.append, began=rehearsal.began, colours=self._colours)
@@ -213,7 +215,8 @@ def introduction(plan: Plan) -> str:
         parts.append(f"preStop {hook(service.pre_stop)}")
     parts.append(f"{load.rate:g} requests a second (seed {load.seed})")
     if load.holds:
-        parts.append(listing([f"{hold.count} {hold.kind} at {hold.path}" for hold in load.holds]))
+        held = [f"{hold.count} of {hold.kind} at {hold.path}" for hold in load.holds]
+        parts.append(f"held open {listing(held)}")
     command = flat(" ".join(service.command), 300)
     return f"{flat(service.name)}: {command}: {flat(', '.join(parts), 400)}"
 

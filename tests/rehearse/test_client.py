@@ -128,7 +128,7 @@ def test_an_answer_that_trickles_in_is_whole() -> None:
 def test_an_answer_without_end_that_never_keeps_us_waiting_is_a_timeout(
     monkeypatch: pytest.MonkeyPatch, endless: bytes
 ) -> None:
-    """What is there already is received without a wait: nobody else would have a turn, no deadline."""
+    """What is there already is received without a wait: nothing else, no deadline, would have its turn."""
 
     class Endless:
         async def send(self, data: bytes) -> None:

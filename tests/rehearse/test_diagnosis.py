@@ -425,7 +425,7 @@ def test_what_a_server_cancels_is_cut_off() -> None:
         "what was in flight was cut off 1.8 s after SIGTERM in 3 of 3 restarts: "
     )
     assert "requests answered with 5xx, the oldest" in diagnosis.seen
-    assert "(found a server that cancels it: raise the limit of its own shutdown)" in diagnosis.way_out
+    assert "raise its limit, --grace-period of graceful run)" in diagnosis.way_out
 
 
 def test_requests_that_fail_anyway_are_not_cancelled() -> None:

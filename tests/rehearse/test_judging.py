@@ -9,7 +9,7 @@ import pytest
 from graceful.rehearse.judging import judge
 from graceful.rehearse.model import Judgement, LoadPlan, Outcome
 from tests.rehearse import broken
-from tests.rehearse.made import GOOD, made, plan, with_losses
+from tests.rehearse.made import GOOD, SLOW, made, plan, with_losses
 
 BORNE = LoadPlan().max_lateness
 
@@ -30,6 +30,16 @@ def test_a_service_under_load_that_nobody_takes_away() -> None:
 
     assert verdict.judgement is Judgement.PASSED
     assert verdict.why.endswith("nothing was taken away")
+
+
+def test_requests_that_are_refused_each_time_are_told_of() -> None:
+    rehearsal = made()
+    slow = [entry for entry in rehearsal.entries if entry.kind == SLOW]
+    verdict = judge(with_losses(rehearsal, Outcome.ANSWERED, slow, "status 404"))
+
+    assert verdict.judgement is Judgement.PASSED
+    assert verdict.why.endswith("; but GET /slow had status 404 each time: is that what its users ask for?")
+    assert "but" not in judge(with_losses(rehearsal, Outcome.ANSWERED, slow[1:], "status 404")).why
 
 
 def test_one_loss_is_a_failure() -> None:

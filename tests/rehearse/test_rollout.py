@@ -40,6 +40,7 @@ from tests.rehearse import held_app
 HERE = Path(__file__).parent
 OURS = "held_app:app"
 UVICORN = f"{sys.executable} -m uvicorn held_app:app --port {{port}} --no-access-log"
+NOT_INSTALLED = 'graceful rehearse: h11 is not installed; pip install "graceful-runtime[rehearse]"\n'
 SHORT = (
     *("--quiet", "--restarts", "1", "--removal-lag", "0.5", "--settle", "0.3", "--rate", "40"),
     *("--max-lateness", "60"),  # a machine that others use too makes the load late
@@ -355,21 +356,29 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "examples:" in capsys.readouterr().out
 
 
-def test_without_the_extra(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "code", "out", "err"),
+    [
+        (("a:b",), 2, "", NOT_INSTALLED),
+        (("--", "serve", "{port}", "-h"), 2, "", NOT_INSTALLED),
+        (("--help",), 0, "usage: graceful rehearse [options]", ""),
+    ],
+)  # fmt: skip
+def test_without_the_extra(tmp_path: Path, arguments: tuple[str, ...], code: int, out: str, err: str) -> None:
     (tmp_path / "h11.py").write_text("raise ModuleNotFoundError('none', name='h11')")
-    code = "import sys; sys.argv = ['graceful', 'rehearse', 'a:b']; from graceful.cli import main; main()"
+    start = "import sys; sys.argv[0] = 'graceful'; from graceful.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", start, "rehearse", *arguments],
         env={"PYTHONPATH": f"{tmp_path}:{':'.join(sys.path)}"},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert (
-        done.stderr == 'graceful rehearse: h11 is not installed; pip install "graceful-runtime[rehearse]"\n'
-    )
+    assert done.returncode == code
+    assert done.stdout.startswith(out)
+    assert done.stderr.startswith(err)
+    assert bool(done.stdout) != bool(done.stderr)
 
 
 def test_from_a_procfile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
