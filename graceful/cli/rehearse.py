@@ -183,6 +183,9 @@ def _of_words(words: Sequence[str], options: argparse.Namespace) -> Service:
 
 def _of_app(target: str, options: argparse.Namespace) -> Service:
     """An app that we serve ourselves, with a lame duck for the lag that is rehearsed."""
+    if options.tls:
+        message = f"--tls: found {target!r}, which is started without; expected a command that speaks TLS"
+        raise GracefulError(message)
     grace_period = _GRACE_PERIOD if options.grace_period is None else options.grace_period
     lame_duck = min(options.removal_lag + _AFTER_REMOVAL, grace_period / 2)
     service = of_app(target, lame_duck=lame_duck, grace_period=grace_period)

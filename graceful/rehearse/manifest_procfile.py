@@ -62,7 +62,7 @@ def found_in(
     return Found(
         service=Service(
             name=wanted,
-            command=command or ("sh", "-c", line),
+            command=command or ("bash", "-c", line),  # Heroku's, which makes way for a single command
             environment={"PORT": PORT},
             grace_period=_GRACE_PERIOD,
             signal_all=True,

@@ -41,7 +41,7 @@ def test_a_procfile(ends: str) -> None:
     found = loaded(PROCFILE.replace("\n", ends))
     assert found.service == Service(
         name="web",
-        command=("sh", "-c", "uvicorn app:app --port $PORT"),
+        command=("bash", "-c", "uvicorn app:app --port $PORT"),
         environment={"PORT": PORT},
         grace_period=30.0,
         restart_policy=RestartPolicy.ALWAYS,
@@ -56,7 +56,7 @@ def test_a_procfile(ends: str) -> None:
 
 def test_another_process_of_a_procfile() -> None:
     found = loaded(PROCFILE, name="worker")
-    assert found.service.command == ("sh", "-c", "python worker.py")
+    assert found.service.command == ("bash", "-c", "python worker.py")
     assert (
         "standard input:5: worker: each replica is given PORT, and the line does not name it" in found.notes
     )
