@@ -5,12 +5,12 @@ consequence, so they speak first.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
-from graceful import shells
 from graceful.rehearse.evidence import HAIR, Evidence, Scene, UnplannedEnd
 from graceful.rehearse.findings import MOMENT, Finding, Rule, handle, in_restarts, lost_as
+from graceful.rehearse.keepers import shell_in_front
 from graceful.rehearse.model import AFTER_PRE_STOP, Cause, Entry, Event, Happening, ProbeName
 from graceful.rehearse.phrasing import counted, ending, flat, listing, seconds, whole
 
@@ -19,7 +19,6 @@ _TOLERANCE: Final = 0.5
 _FAULTS: Final = frozenset({-4, -6, -7, -8, -9, -11})
 _LAST_LINES: Final = 20
 _KILLED: Final = -9
-_LAST_IS_EXEC: Final = re.compile(r"(?:^|&&|;|\n)\s*exec\s[^;&|\n]*\s*$")
 _COMPLAINS: Final = re.compile(r"Error|Exception|(?i:\b(?:warn(?:ing)?|error|fatal|fault|critical|panic)\b)")
 _ROOM: Final = 1.25
 
@@ -220,19 +219,6 @@ def _shell_died_instead(scene: Scene) -> bool:
     if arrives is not None:
         return not arrives
     return scene.at_once and bool(scene.lost) and shell_in_front(scene.service.command) is not None
-
-
-def shell_in_front(command: Sequence[str]) -> str | None:
-    """The name of the shell that stands between a signal and the service, judging by the command; None where
-    there is none, or its last command is an `exec`.
-    """
-    if not command:
-        return None
-    program = command[0].rpartition("/")[2]
-    if program not in shells.NAMES:
-        return program if program.endswith(".sh") else None
-    texts = [word for word in command[1:] if not word.startswith("-") and word not in shells.NAMES]
-    return None if texts and _LAST_IS_EXEC.search(texts[0].strip()) else program
 
 
 def _killed_for(cause: Cause, evidence: Evidence) -> tuple[list[Scene], tuple[Entry, ...]]:

@@ -18,7 +18,6 @@ from graceful.rehearse.model import (
     ProbeName,
     Rehearsal,
 )
-from graceful.rehearse.untimely import shell_in_front
 from tests.rehearse import broken
 from tests.rehearse.made import BEGAN, GOOD, HELD, SERVICE, Manners, made, plan, with_events, with_losses
 
@@ -156,27 +155,6 @@ def test_pid_1_without_a_handler_is_told_what_the_kernel_does() -> None:
 
     assert diagnosis.cause is Cause.IGNORES_SIGNAL
     assert "the kernel drops it for PID 1" in diagnosis.way_out
-
-
-@pytest.mark.parametrize(
-    ("command", "shell"),
-    [
-        (("sh", "-c", "python app.py"), "sh"),
-        (("/bin/bash", "-c", "cd /app && python app.py"), "bash"),
-        (("busybox", "sh", "-c", "python app.py; true"), "busybox"),
-        (("sh", "-c", "exec python app.py"), None),
-        (("sh", "-c", "cd /app && exec python app.py"), None),
-        (("sh", "-c", "exec python app.py | tee log"), "sh"),
-        (("sh", "-c", "exec python app.py && true"), "sh"),
-        (("sh", "start.sh"), "sh"),
-        (("fish", "-c", "python app.py; true"), "fish"),
-        (("./entrypoint.sh", "python"), "entrypoint.sh"),
-        (("python", "app.py"), None),
-        ((), None),
-    ],
-)
-def test_the_shell_in_front(command: tuple[str, ...], shell: str | None) -> None:
-    assert shell_in_front(command) == shell
 
 
 def test_who_answers_nobody_any_more_has_heard_the_signal() -> None:

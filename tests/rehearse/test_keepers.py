@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from graceful.rehearse.keepers import Way, way_of
+from graceful.rehearse.keepers import Way, shell_in_front, way_of
 from tests.fake_proc import TERM, FakeProc
 
 
@@ -48,3 +48,24 @@ def test_of_a_process_that_is_gone_nothing_is_known(proc: FakeProc) -> None:
     proc.add(7, "sh", state="Z (zombie)")
 
     assert way_of(TERM, 7, proc.table) == way_of(TERM, 8, proc.table) == Way()
+
+
+@pytest.mark.parametrize(
+    ("command", "shell"),
+    [
+        (("sh", "-c", "python app.py"), "sh"),
+        (("/bin/bash", "-c", "cd /app && python app.py"), "bash"),
+        (("busybox", "sh", "-c", "python app.py; true"), "busybox"),
+        (("sh", "-c", "exec python app.py"), None),
+        (("sh", "-c", "cd /app && exec python app.py"), None),
+        (("sh", "-c", "exec python app.py | tee log"), "sh"),
+        (("sh", "-c", "exec python app.py && true"), "sh"),
+        (("sh", "start.sh"), "sh"),
+        (("fish", "-c", "python app.py; true"), "fish"),
+        (("./entrypoint.sh", "python"), "entrypoint.sh"),
+        (("python", "app.py"), None),
+        ((), None),
+    ],
+)
+def test_the_shell_in_front(command: tuple[str, ...], shell: str | None) -> None:
+    assert shell_in_front(command) == shell
