@@ -203,7 +203,7 @@ class Rollout:
         event = self._with_more(event)
         self._events.append(event)
         self._listener(event)
-        if event.what is Happening.READY:
+        if event.what is Happening.READY and event.replica not in self._leaving:
             unlisting = self._unlisting.pop(event.replica, None)
             if unlisting is not None:
                 unlisting.cancel()

@@ -28,9 +28,11 @@ from graceful.rehearse.model import (
     Happening,
     Hold,
     HoldKind,
+    HttpGet,
     Judgement,
     Outcome,
     Plan,
+    Probe,
     RequestSpec,
     RestartPolicy,
     Service,
@@ -225,6 +227,43 @@ def test_who_watches_can_ask_where_a_replica_listens() -> None:
     asyncio.run(rollout.run())
     assert set(addresses) == {"held_app-1", "held_app-2"}
     assert addresses["held_app-1"].port != addresses["held_app-2"].port
+
+
+FLAPPING = """
+import http.server, os, signal, sys, threading
+answers = iter([])
+leaving = False
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        status = next(answers, 200) if self.path == "/ready" else 200
+        self.send_response(status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+        if leaving and self.path == "/ready" and status == 200:
+            threading.Timer(1.5, os._exit, (0,)).start()
+    def log_message(self, *_):
+        pass
+def leave(*_):
+    global answers, leaving
+    answers, leaving = iter([503]), True
+signal.signal(signal.SIGTERM, leave)
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
+"""
+
+
+def test_a_replica_that_leaves_is_not_listed_again_though_it_says_that_it_is_ready() -> None:
+    service = Service(
+        name="web",
+        command=(sys.executable, "-c", FLAPPING, "{port}"),
+        readiness=Probe(action=HttpGet(path="/ready"), period=0.1, failure_threshold=1),
+    )
+    found = patiently(service, restarts=1, rate=20.0, removal_lag=1.0)
+    (death,) = found.rehearsal.deaths
+    assert (death.code, death.killed) == (0, None)
+    told = [event.what for event in found.rehearsal.events if event.replica == death.replica]
+    after = told[told.index(Happening.SIGNALLED) :]
+    assert after.index(Happening.NOT_READY) < after.index(Happening.READY) < after.index(Happening.UNLISTED)
+    assert Happening.LISTED not in after
 
 
 @pytest.mark.skipif(pidns.why_not() is not None, reason=str(pidns.why_not()))
