@@ -326,12 +326,10 @@ def number_of(name: str) -> int:
     for sign, factor in (("+", 1), ("-", -1)):
         base, _, offset = name.partition(sign)
         number = factor * int(offset) if offset.isdecimal() else 0
-        if (
-            number
-            and base.startswith("SIGRT")
-            and Signals.SIGRTMIN <= Signals[base] + number <= Signals.SIGRTMAX
-        ):
-            return int(Signals[base]) + number
+        if number and base in {"SIGRTMIN", "SIGRTMAX"}:  # KeyError on macOS, which has none
+            found = int(Signals[base]) + number
+            if Signals["SIGRTMIN"] <= found <= Signals["SIGRTMAX"]:
+                return found
     return int(Signals[name])
 
 
