@@ -149,7 +149,9 @@ class Scene:
 
     @property
     def at_once(self) -> bool:
-        """It ended with the signal, without having finished anything."""
+        """It ended with the signal, and finished only what would have been over by then anyway: less than it
+        lost.
+        """
         if self.killed or self.death.ended is None or self.death.signalled is None:
             return False
         lasted = self.after(self.death.ended)
@@ -158,7 +160,7 @@ class Scene:
             for entry in self.entries
             if entry.sent <= self.zero - _OLD_ENOUGH and entry.ended > self.zero and not self.is_held(entry)
         ]
-        cut = bool(working) and all(entry.outcome.lost for entry in working)
+        cut = sum(entry.outcome.lost for entry in working) * 2 > len(working)
         return lasted < _AT_ONCE or (lasted < _SOON and cut)
 
     def is_held(self, entry: Entry) -> bool:
