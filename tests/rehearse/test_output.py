@@ -144,9 +144,14 @@ def test_a_place_that_cannot_be_written_to_is_found_before_anything_is_started(
 def rehearsing(*arguments: str, until: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """A rehearsal that has said `until`, and what it has said so far."""
     command = [*COMMAND, "--settle", "60", *arguments, *LOSING]
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
+    found = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup, and a child inherits that
+    try:
+        started = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+    finally:
+        signal.signal(signal.SIGHUP, found)
+    with started as process:
         assert process.stderr is not None
         told = []
         for line in process.stderr:
