@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from benchmarks import (
     backlog,
+    blocked,
     cpu,
     crowd,
     diagnoses,
@@ -42,6 +43,7 @@ _MEASUREMENTS: Final[Mapping[str, Measurement]] = {
     "exits": exits.measure,
     "doctor": doctor.measure,
     "backlog": backlog.measure,
+    "blocked": blocked.measure,
     "crowd": crowd.measure,
     "memory": memory.measure,
     "cpu": cpu.measure,

@@ -4,10 +4,6 @@ those who come again, and at the end it waits for what is in flight.
 
 from __future__ import annotations
 
-import signal
-import threading
-import time
-from http import HTTPStatus
 from typing import Final
 
 from rig.broken.services.threads import Answer, Web
@@ -32,12 +28,7 @@ server = Careful(Bounded)
 
 def leave() -> None:
     """When nobody is sent here any more, and all that are kept have come once more."""
-    server.ready = HTTPStatus.SERVICE_UNAVAILABLE
-    server.says_close = True
-    time.sleep(_GOES_ON_SECONDS)
-    server.shutdown()
+    server.leave(after=_GOES_ON_SECONDS)
 
 
-signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=leave).start())
-server.serve_forever()
-server.server_close()
+server.serve_until_told(leave)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -41,3 +44,16 @@ class Web(ThreadingHTTPServer):
         self.ready = self.status = HTTPStatus.OK
         self.says_close = False
         super().__init__(("127.0.0.1", int(sys.argv[1])), answer)
+
+    def leave(self, *, after: float) -> None:
+        """Not ready, and clients are told to go elsewhere; no longer served in so many seconds."""
+        self.ready = HTTPStatus.SERVICE_UNAVAILABLE
+        self.says_close = True
+        time.sleep(after)
+        self.shutdown()
+
+    def serve_until_told(self, leave: Callable[[], object]) -> None:
+        """Serve; SIGTERM has `leave` called on a thread, which is to shut it down. Closed on return."""
+        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=leave).start())
+        self.serve_forever()
+        self.server_close()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-import time
 from http import HTTPStatus
 from typing import Final
 
@@ -17,12 +14,8 @@ server = Web()
 
 def leave() -> None:
     """When nobody is sent here any more."""
-    server.ready = server.status = HTTPStatus.SERVICE_UNAVAILABLE
-    server.says_close = True
-    time.sleep(_GOES_ON_SECONDS)
-    server.shutdown()
+    server.status = HTTPStatus.SERVICE_UNAVAILABLE
+    server.leave(after=_GOES_ON_SECONDS)
 
 
-signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=leave).start())
-server.serve_forever()
-server.server_close()
+server.serve_until_told(leave)
