@@ -54,9 +54,10 @@ class Steering:
     @property
     def asked_to_leave(self) -> bool:
         """Whether a signal has come, or the app has asked: true at once, from any thread, although the loop
-        may be blocked.
+        may be blocked, and the main thread in C code, so that no handler of Python's runs.
         """
-        return self.signalled or self._requested is not None
+        heard = self._watch is not None and bool(self._watch.heard)
+        return self.signalled or heard or self._requested is not None
 
     def listen_to(self, watch: signals.SignalWatch, watchdog: Watchdog | None) -> None:
         """From now on the signals that `watch` notes steer the run, also those that it has noted already."""

@@ -169,6 +169,34 @@ PATHS["/sleep"] = sleep
     assert refused(admin)
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_signal_of_which_no_handler_is_told_is_seen_too(launch: Launch, loop: str) -> None:
+    """The main thread is in a call that no signal interrupts, as it is also where one comes just before."""
+    launch.write(
+        "locking",
+        """
+import ctypes
+from served import *
+
+async def lock(receive, send):
+    mutex, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+    libc.pthread_mutex_lock(mutex)
+    say("blocking")
+    libc.pthread_mutex_lock(mutex)
+
+PATHS["/lock"] = lock
+""",
+    )
+    service = launch.owned("locking:wrapped", "--grace-period", "4", *ADMIN, "--loop", loop)
+    port, admin = serving(service)
+    with Client(port) as client:
+        client.send("/lock")
+        service.wait_for(STOOD_STILL + r"\S*locking.py:\d+ in lock")  # it is in the call by then
+        service.terminate()
+        becomes(admin, "/ready", "lame duck")
+        assert service.exit_code() == 70
+
+
 @both_ways
 def test_a_process_that_was_stopped_is_alive(launch: Launch, how: str) -> None:
     """The whole process is stopped, so nobody can say what its loop has done meanwhile."""
